@@ -1,0 +1,346 @@
+"""Settings of configuration objects: what a field may hold, how it is built from text, how it is written down.
+
+One machinery serves function classes, models, layouts, optimizers and the configuration of a whole run. A class that
+inherits `Fields` is a frozen Equinox module whose annotations are checked when it is made, all at once:
+
+    class Ridge(Fields):
+        penalty: float = setting(1.0, "multiplies I in X'X + penalty I", at_least=0)
+
+Float fields are leaves of the pytree, hence data under `jax.jit`: a sweep over them compiles once, and no code may
+branch on them in Python. Every other plain field (int, bool, str, tuple) is static and part of the tree structure.
+"""
+
+import dataclasses
+import difflib
+import inspect
+import json
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import equinox as eqx
+import jax.core
+
+_MISSING: Any = dataclasses.MISSING
+_UNSTATED: Any = object()
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with a configuration: where, and what was expected instead."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used. Lists every problem, each with its path and the nearest valid choice."""
+
+    def __init__(self, problems: Iterable[Problem]):
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+    def under(self, path: str) -> "ConfigError":
+        """The same problems, seen from one level further up."""
+        return ConfigError(Problem(join(path, p.path), p.message) for p in self.problems)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """What a field promises beyond its annotation. `absent` is the value a configuration without the field means;
+    it stays what it was when the field was introduced, so that hashes of older configurations do not change."""
+
+    doc: str = ""
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    science: bool = True
+    absent: Any = _UNSTATED
+
+    def complaint(self, value: Any) -> str | None:
+        bounds = (
+            (self.at_least, lambda v, b: v >= b, "at least"),
+            (self.above, lambda v, b: v > b, "above"),
+            (self.at_most, lambda v, b: v <= b, "at most"),
+            (self.below, lambda v, b: v < b, "below"),
+        )
+        for bound, holds, words in bounds:
+            if bound is not None and not holds(value, bound):
+                return f"must be {words} {bound:g}, got {value!r}"
+        return None
+
+
+def setting(
+    default: Any = _MISSING,
+    doc: str = "",
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    science: bool = True,
+    absent: Any = _UNSTATED,
+) -> Any:
+    """A field with a default, one line of documentation and bounds. `science=False` keeps it out of a run's identity."""
+    rule = Rule(doc, at_least, above, at_most, below, science, absent)
+    if default is _MISSING:
+        return dataclasses.field(metadata={"rule": rule})
+    return dataclasses.field(default=default, metadata={"rule": rule})
+
+
+class Fields(eqx.Module):
+    """A frozen object whose fields are its configuration: numbers, strings, tuples and nested `Fields`, never arrays."""
+
+    # A family of interchangeable objects (function classes, layouts, ...) sets these; see `function_classes.registry`.
+    registry: ClassVar[Any] = None
+    name: ClassVar[str] = ""
+    version: ClassVar[int] = 1
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        for name, annotation in inspect.get_annotations(cls).items():
+            if typing.get_origin(annotation) is ClassVar or annotation is ClassVar:
+                continue
+            given = cls.__dict__.get(name, _MISSING)
+            metadata: dict[str, Any] = {"rule": Rule()}
+            default = given
+            if isinstance(given, dataclasses.Field):
+                metadata, default = dict(given.metadata), given.default
+            if not _is_data(annotation):
+                metadata["static"] = True
+            keywords = {} if default is _MISSING else {"default": default}
+            setattr(cls, name, dataclasses.field(metadata=metadata, **keywords))
+
+    def __check_init__(self):
+        problems: list[Problem] = []
+        for field in dataclasses.fields(self):
+            try:
+                value = coerce(field.type, getattr(self, field.name), field.metadata["rule"])
+            except ConfigError as error:
+                problems += error.under(field.name).problems
+            else:
+                object.__setattr__(self, field.name, value)
+        problems = problems or list(self.problems())
+        if problems:
+            raise ConfigError(problems)
+
+    def problems(self) -> Iterable[Problem]:
+        """What is wrong between fields that are each valid alone (sparsity above dim, say)."""
+        return ()
+
+
+def join(*parts: str) -> str:
+    return ".".join(part for part in parts if part)
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """' (did you mean X?)' where a choice is near, else the choices themselves."""
+    choices = sorted(map(str, choices))
+    close = difflib.get_close_matches(str(word).replace("_", "-"), [c.replace("_", "-") for c in choices], 1, 0.5)
+    if close:
+        return f"; did you mean {next(c for c in choices if c.replace('_', '-') == close[0])!r}?"
+    return f"; choose from {', '.join(choices)}" if choices else ""
+
+
+def _is_data(annotation: Any) -> bool:
+    options = _options(annotation)
+    return any(o is float or (inspect.isclass(o) and issubclass(o, Fields)) for o in options)
+
+
+def _options(annotation: Any) -> tuple[Any, ...]:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return typing.get_args(annotation)
+    return (annotation,)
+
+
+def describe(annotation: Any) -> str:
+    """An annotation in the words of an error message."""
+    options = _options(annotation)
+    if len(options) > 1:
+        return " or ".join("none" if o is type(None) else describe(o) for o in options)
+    if annotation in _WORDS:
+        return _WORDS[annotation]
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
+        return f"a list, each {describe(arguments[0])}"
+    if getattr(annotation, "registry", None) is not None:
+        return f"a {annotation.registry.kind}"
+    return getattr(annotation, "__name__", str(annotation))
+
+
+_WORDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
+def _reject(expected: Any, value: Any, extra: str = "") -> typing.NoReturn:
+    raise ConfigError([Problem("", f"expected {describe(expected)}, got {value!r}{extra}")])
+
+
+def coerce(annotation: Any, value: Any, rule: Rule = Rule()) -> Any:  # noqa: B008 (Rule is frozen)
+    """`value` as the annotation's type, or a ConfigError that says what was expected.
+
+    Bool is not an int; 1 and 1.0 are one value; integral floats are accepted for ints; NaN never is.
+    """
+    if len(_options(annotation)) > 1:
+        if value is None and type(None) in _options(annotation):
+            return None
+        rest = [o for o in _options(annotation) if o is not type(None)]
+        for position, option in enumerate(rest):
+            try:
+                return coerce(option, value, rule)
+            except ConfigError:
+                if position == len(rest) - 1:
+                    raise
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation is float and isinstance(value, jax.core.Tracer):
+        return value
+    if annotation is bool:
+        if not isinstance(value, bool):
+            _reject(annotation, value)
+        return value
+    if annotation in (int, float):
+        value = _number(annotation, value)
+    elif annotation is str:
+        if not isinstance(value, str):
+            _reject(annotation, value)
+    elif origin is Literal:
+        if value not in arguments:
+            extra = nearest(value, arguments) if isinstance(value, str) else ""
+            _reject(annotation, value, extra if "did you" in extra else "")
+    elif origin is tuple:
+        value = _tuple(annotation, arguments, value, rule)
+        return value
+    elif inspect.isclass(annotation) and issubclass(annotation, Fields):
+        return _nested(annotation, value)
+    complaint = rule.complaint(value) if isinstance(value, int | float) else None
+    if complaint:
+        raise ConfigError([Problem("", complaint)])
+    return value
+
+
+def _number(annotation: Any, value: Any) -> int | float:
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        _reject(annotation, value)
+    if not math.isfinite(value):
+        _reject(annotation, value, " (not finite)")
+    if annotation is int and value != int(value):
+        _reject(annotation, value)
+    return annotation(value)
+
+
+def _tuple(annotation: Any, arguments: tuple[Any, ...], value: Any, rule: Rule) -> tuple[Any, ...]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        _reject(annotation, value)
+    items = tuple(value)
+    variadic = len(arguments) == 2 and arguments[1] is Ellipsis
+    if not variadic and len(items) != len(arguments):
+        raise ConfigError([Problem("", f"expected {len(arguments)} values, got {len(items)}")])
+    result, problems = [], []
+    for index, item in enumerate(items):
+        try:
+            result.append(coerce(arguments[0] if variadic else arguments[index], item, rule))
+        except ConfigError as error:
+            problems += error.under(str(index)).problems
+    if problems:
+        raise ConfigError(problems)
+    return tuple(result)
+
+
+def _nested(annotation: type[Fields], value: Any) -> Fields:
+    if isinstance(value, annotation):
+        return value
+    if isinstance(value, str) and annotation.registry is not None:
+        value = {"name": value}
+    if not isinstance(value, Mapping):
+        _reject(annotation, value)
+    return build(annotation, value)
+
+
+def build(cls: type[Fields], values: Mapping[str, Any]) -> Any:
+    """An object from a mapping of plain values; `name` chooses among the members of a registered family.
+
+    Raises ConfigError with every unknown, missing, ill-typed and out-of-range field at once.
+    """
+    values = dict(values)
+    if cls.registry is not None:
+        name = values.pop("name", None)
+        if name is None:
+            raise ConfigError([Problem("name", f"missing: which {cls.registry.kind}?")])
+        cls = cls.registry.find(name)
+    settings = {field.name: field for field in dataclasses.fields(cls)}
+    problems = [
+        Problem(name, f"unknown field of {cls.name or cls.__name__}{nearest(name, settings)}")
+        for name in values
+        if name not in settings
+    ]
+    missing = [n for n, f in settings.items() if f.default is _MISSING and n not in values]
+    problems += [Problem(name, f"missing: expected {describe(settings[name].type)}") for name in missing]
+    for name in values.keys() & settings.keys():
+        try:
+            values[name] = coerce(settings[name].type, values[name], settings[name].metadata["rule"])
+        except ConfigError as error:
+            problems += error.under(name).problems
+    if problems:
+        order = {name: index for index, name in enumerate(settings)}
+        raise ConfigError(sorted(problems, key=lambda p: order.get(p.path.split(".")[0], -1)))
+    return cls(**values)
+
+
+def dump(value: Any) -> Any:
+    """Plain JSON values from which `build` makes an equal object."""
+    if isinstance(value, Fields):
+        named = {"name": value.name} if value.registry is not None else {}
+        return named | {f.name: dump(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return [dump(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"{value!r} is not configuration: fields hold numbers, texts, tuples and nested configuration")
+
+
+def identity(value: Any) -> Any:
+    """What a run's hash is taken of: as `dump`, with component versions, without unscientific fields and without
+    fields at the value they had before they existed. 1 and 1.0 hash alike."""
+    if isinstance(value, Fields):
+        result: dict[str, Any] = {"version": value.version}
+        if value.registry is not None:
+            result["name"] = value.name
+        for field in dataclasses.fields(value):
+            rule: Rule = field.metadata["rule"]
+            item = getattr(value, field.name)
+            absent = field.default if rule.absent is _UNSTATED else rule.absent
+            unchanged = absent is not _MISSING and identity(absent) == identity(item)
+            if rule.science and (not unchanged or isinstance(item, Fields)):
+                result[field.name] = identity(item)
+        return result
+    if isinstance(value, tuple):
+        return [identity(item) for item in value]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    return value
+
+
+def canonical(value: Any) -> str:
+    """The one JSON text of plain values: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def parse(text: str) -> Any:
+    """A value typed in a shell: JSON where it is JSON (numbers, true, [1,2]), `none`, otherwise the text itself."""
+    if text.lower() in ("none", "null"):
+        return None
+    if text in ("True", "False"):
+        return text == "True"
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value

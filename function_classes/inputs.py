@@ -1,0 +1,58 @@
+"""Laws of the inputs of classes x -> y: rows drawn independently, with stated second moment."""
+
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from function_classes.fields import Fields, Problem, setting
+from function_classes.registry import Registry
+
+
+class InputLaw(Fields):
+    """Draws rows x of a given dimension. The law never depends on the task, so it carries no evidence about it."""
+
+    registry: ClassVar[Registry] = Registry("input law", "function_classes", "icl.input_laws")
+
+    def sample(self, key: PRNGKeyArray, points: int, dim: int) -> Float[Array, "P D"]:
+        raise NotImplementedError
+
+
+@InputLaw.registry.add("gaussian")
+class Gaussian(InputLaw):
+    """x ~ N(0, std^2 I)."""
+
+    std: float = setting(1.0, "standard deviation of every coordinate", above=0)
+
+    def sample(self, key: PRNGKeyArray, points: int, dim: int) -> Float[Array, "P D"]:
+        return self.std * jax.random.normal(key, (points, dim))
+
+
+@InputLaw.registry.add("uniform")
+class Uniform(InputLaw):
+    """x ~ U[low, high], every coordinate alone; variance (high - low)^2 / 12 around the middle."""
+
+    low: float = setting(-1.0, "lower end")
+    high: float = setting(1.0, "upper end")
+
+    def problems(self):
+        if self.high <= self.low:
+            yield Problem("high", f"must be above low = {self.low:g}, got {self.high:g}")
+
+    def sample(self, key: PRNGKeyArray, points: int, dim: int) -> Float[Array, "P D"]:
+        unit = jax.random.uniform(key, (points, dim))
+        return self.low + (self.high - self.low) * unit
+
+
+@InputLaw.registry.add("power-law")
+class PowerLaw(InputLaw):
+    """x ~ N(0, diag(lambda)) with lambda_i proportional to i^-exponent and E|x|^2 = dim (Garg 2022's skewed inputs
+    have exponent 2, there after a rotation)."""
+
+    exponent: float = setting(2.0, "how fast the eigenvalues of the covariance decay", at_least=0)
+
+    def sample(self, key: PRNGKeyArray, points: int, dim: int) -> Float[Array, "P D"]:
+        spectrum = jnp.arange(1, dim + 1, dtype=jnp.float32) ** -self.exponent
+        spectrum = spectrum * dim / jnp.sum(spectrum)
+        return jnp.sqrt(spectrum) * jax.random.normal(key, (points, dim))
