@@ -344,3 +344,8 @@ def parse(text: str) -> Any:
     except ValueError:
         return text
     return value
+
+
+def settings(cls: type[Fields]) -> tuple[dataclasses.Field, ...]:
+    """The fields of a class, in order: name, type, default, and `metadata["rule"]` with its documentation."""
+    return dataclasses.fields(cls)

@@ -17,7 +17,7 @@ T = TypeVar("T", bound=type)
 class Registry:
     """Names to classes (or functions) of one kind.
 
-    `package` is where its members live; each module in it registers with `@registry.add("name", papers=(...))`.
+    `package` is the package (or the one module) where its members live; each module in it registers with `@registry.add("name", papers=(...))`.
     """
 
     def __init__(self, kind: str, package: str, group: str = ""):
@@ -66,7 +66,7 @@ class Registry:
             return
         self._loaded = True
         package = importlib.import_module(self.package)
-        for module in pkgutil.iter_modules(package.__path__):
+        for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
             if not module.name.startswith("_") and module.name != "cli":
                 importlib.import_module(f"{self.package}.{module.name}")
         for point in importlib.metadata.entry_points(group=self.group):

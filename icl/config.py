@@ -1,0 +1,196 @@
+"""The configuration of a run: built once, strict, frozen, and the source of the run's identity.
+
+Paths are the same in the shell (`--set training.batch=128`), in TOML and in `Config.create(..., **{"training.batch":
+128})`. Order: registry choice or preset, its defaults, TOML, then settings in the order given.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from function_classes import fields
+from function_classes.base import FunctionClass
+from function_classes.fields import ConfigError, Fields, Problem, nearest, setting
+from icl import layouts, presets
+from icl.layouts import Signature
+from icl.models.base import ModelConfig
+from icl.models.transformer import Transformer
+from icl.training.curriculum import Curriculum
+from icl.training.optimizers import Muon, Optimizer
+from icl.training.schedules import Schedule, WarmupStableDecay, check_warmup
+
+
+class Training(Fields):
+    """How the weights are found."""
+
+    steps: int = setting(2400, "optimizer steps", at_least=0)
+    batch: int = setting(64, "fresh prompts per step", at_least=1)
+    optimizer: Optimizer = setting(Muon(), "direction of a step")
+    learning_rate: float | None = setting(None, "peak learning rate; none: the optimizer's default", above=0)
+    schedule: Schedule = setting(WarmupStableDecay(), "factor on the learning rate")
+    clip: float | None = setting(None, "largest global norm of the gradient; none: not clipped", above=0)
+    curriculum: Curriculum = setting(Curriculum(), "sizes that grow during training")
+    accumulate: int = setting(1, "parts a batch is split into, one after another, to save memory", at_least=1, science=False)
+    checkpoint_every: str = setting("log:20", "steps at which to keep a checkpoint: 500, log:40, 'none'", science=False)
+    log_every: int = setting(100, "steps between rows of metrics.jsonl", at_least=1, science=False)
+    validation_prompts: int = setting(256, "fixed prompts for the excess shown while training", at_least=1, science=False)
+
+    def problems(self):
+        if self.batch % self.accumulate:
+            yield Problem("accumulate", f"must divide training.batch = {self.batch}, got {self.accumulate}")
+        yield from check_warmup(self.schedule, self.steps)
+
+
+class Evaluation(Fields):
+    """What the report measures. Never part of a run's identity."""
+
+    prompts: int = setting(1024, "prompts of the final table", at_least=2, science=False)
+    references: Literal["standard", "none"] = setting("standard", "which references the report draws", science=False)
+
+
+class Config(Fields):
+    """Everything that determines a run."""
+
+    task: FunctionClass
+    model: ModelConfig = setting(Transformer(), "the learner")
+    training: Training = setting(Training(), "how it is trained")
+    evaluation: Evaluation = setting(Evaluation(), "what is measured at the end", science=False)
+    seed: int = setting(0, "of weights and prompts", at_least=0, at_most=2**32 - 1)
+
+    def problems(self):
+        for path, message in self.model.refuses(self.task):
+            yield Problem(f"model.{path}", message)
+        for problem in self.training.curriculum.refuses(self.task):
+            yield Problem(f"training.curriculum.{problem.path}", problem.message)
+
+    @classmethod
+    def create(cls, task: Any = None, /, *, preset: str | None = None, **settings: Any) -> "Config":
+        """A configuration from a class name (or instance) and settings, by path or by the bare name of a field.
+
+        `Config.create("linear-regression", depth=4, noise_std=0.1, **{"training.optimizer": "adam"})`.
+        Raises ConfigError with all problems at once.
+        """
+        tree: dict[str, Any] = presets.find(preset) if preset else {}
+        if task is not None:
+            value = fields.dump(task) if isinstance(task, FunctionClass) else task
+            given = {"name": value} if isinstance(value, str) else dict(value)
+            if tree.get("task", {}).get("name") != given["name"]:
+                tree["task"] = given
+            else:
+                tree["task"] = tree["task"] | given
+        return cls.from_tree(tree, settings)
+
+    @classmethod
+    def from_tree(cls, tree: Mapping[str, Any], settings: Mapping[str, Any] | Sequence[tuple[str, Any]] = ()) -> "Config":
+        """A configuration from nested plain values (as in TOML) and settings applied on top, in order."""
+        tree = _plain(tree)
+        if not isinstance(tree.get("task", {}), str) and "name" not in tree.get("task", {}):
+            raise ConfigError([Problem("task.name", "missing: which function class? (icl list function-classes)")])
+        pairs = list(settings.items()) if isinstance(settings, Mapping) else list(settings)
+        problems: list[Problem] = []
+        for path, value in pairs:
+            try:
+                _place(tree, resolve(path, tree), _plain_value(value))
+            except ConfigError as error:
+                problems += error.problems
+        try:
+            config = fields.build(cls, _complete(tree))
+        except ConfigError as error:
+            raise ConfigError([*problems, *error.problems]) from None
+        if problems:
+            raise ConfigError(problems)
+        return config
+
+    def dump(self) -> dict[str, Any]:
+        """Plain JSON values from which `Config.from_tree` makes an equal configuration."""
+        return fields.dump(self)
+
+    @property
+    def identity(self) -> str:
+        """Hash of the scientific fields, the seed and the component versions: 16 hexadecimal digits."""
+        return hashlib.sha256(fields.canonical(fields.identity(self)).encode()).hexdigest()[:16]
+
+    def change(self, **settings: Any) -> "Config":
+        """The same configuration with some settings changed, by path or bare name."""
+        return Config.from_tree(self.dump(), settings)
+
+    @property
+    def rate(self) -> float:
+        """The peak learning rate."""
+        rate = self.training.learning_rate
+        return type(self.training.optimizer).default_rate if rate is None else rate
+
+
+SECTIONS = ("task", "model", "training", "training.curriculum", "evaluation")
+
+
+def sections(tree: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Dataclass fields by section, for the choices of task and model made in the tree."""
+    task = FunctionClass.registry.find(_name(tree.get("task", {})))
+    model = ModelConfig.registry.find(_name(tree.get("model", {"name": "transformer"})) or "transformer")
+    classes = (task, model, Training, Curriculum, Evaluation)
+    return {s: {f.name: f for f in fields.settings(c)} for s, c in zip(SECTIONS, classes, strict=True)}
+
+
+def resolve(word: str, tree: Mapping[str, Any]) -> str:
+    """The path of a setting: a path as it is, or the bare name of a field of the task, the model or the training."""
+    word = word.replace("-", "_")
+    if "." in word or word in ("seed", "task", "model", "training", "evaluation"):
+        return word
+    known = sections(tree)
+    for section, names in known.items():
+        if word in names:
+            return f"{section}.{word}"
+    everything = ["seed", *(name for names in known.values() for name in names)]
+    raise ConfigError([Problem(word, f"unknown setting{nearest(word, everything)}")])
+
+
+def _name(value: Any) -> Any:
+    return value if isinstance(value, str) else value.get("name")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    return _plain_value(value)
+
+
+def _plain_value(value: Any) -> Any:
+    return fields.dump(value) if isinstance(value, Fields) else value
+
+
+def _place(tree: dict[str, Any], path: str, value: Any) -> None:
+    """Sets a nested value. Naming another member of a family replaces it; its own fields then start from defaults."""
+    *parents, last = path.split(".")
+    for parent in parents:
+        below = tree.setdefault(parent, {})
+        if isinstance(below, str):
+            below = tree[parent] = {"name": below}
+        if not isinstance(below, dict):
+            raise ConfigError([Problem(path, f"{parent} has no settings below it")])
+        tree = below
+    if last == "name" and tree.get("name") != value:
+        tree.clear()
+    tree[last] = value
+
+
+def _complete(tree: dict[str, Any]) -> dict[str, Any]:
+    """Fills in what depends on other choices, so that every configuration written down is explicit."""
+    tree = dict(tree)
+    model = tree.get("model", {})
+    model = {"name": model} if isinstance(model, str) else dict(model)
+    model.setdefault("name", "transformer")
+    training = dict(tree.get("training", {}))
+    optimizer = training.get("optimizer", {"name": "muon"})
+    if "layout" not in model:
+        try:
+            task = fields.coerce(FunctionClass, tree["task"])
+            model["layout"] = fields.dump(layouts.default(Signature.of(task)))
+        except ConfigError:
+            pass  # the task's own problems are reported with everything else
+    if training.get("learning_rate") is None and _name(optimizer) in Optimizer.registry:
+        training["learning_rate"] = Optimizer.registry.find(_name(optimizer)).default_rate
+    steps, schedule = training.get("steps"), training.get("schedule")
+    if isinstance(steps, int) and steps <= 4 * WarmupStableDecay().warmup and schedule is None:
+        training["schedule"] = {"name": "warmup-stable-decay", "warmup": max(steps // 20, 0)}
+    return tree | {"model": model, "training": training}

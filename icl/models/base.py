@@ -1,0 +1,98 @@
+"""A learner: a network between a layout and a head. Every architecture is a `ModelConfig` that builds one."""
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from function_classes.base import FunctionClass, Prediction, Prompt
+from function_classes.fields import Fields, setting
+from function_classes.registry import Registry
+from function_classes.spaces import Signs, Space, Symbols
+from icl import layouts
+from icl.layouts import Layout, Signature
+
+
+class ModelConfig(Fields):
+    """Which learner: architecture, layout, and how many points its positions can hold."""
+
+    registry: ClassVar[Registry] = Registry("model", "icl.models", "icl.models")
+
+    layout: Layout = setting(layouts.Paired(), "how examples become tokens")
+    max_points: int | None = setting(None, "longest prompt the positions can hold; none: as long as the task's", at_least=1)
+
+    def refuses(self, task: FunctionClass) -> list[tuple[str, str]]:
+        """(path below model, reason) for everything that cannot work with this function class."""
+        reason = self.layout.refuses(Signature.of(task))
+        found = [("layout", reason)] if reason else []
+        if self.max_points is not None and self.max_points < task.points:
+            found.append(("max_points", f"must be at least the task's {task.points} points, got {self.max_points}"))
+        return found
+
+    def make(self, task: FunctionClass, *, key: PRNGKeyArray) -> "Learner":
+        raise NotImplementedError
+
+
+class Learner(eqx.Module):
+    """A predictor with a trainable network: tokens of the prompt, network, outputs read as predictions."""
+
+    network: Any
+    layout: Layout
+    signature: Signature = eqx.field(static=True)
+    max_points: int | None = eqx.field(static=True, default=None)
+
+    def __call__(self, prompt: Prompt) -> Prediction:
+        """Predictions for every position of one prompt. Raises ValueError beyond the positions the network holds."""
+        self._check(prompt.points)
+        tokens = self.layout.tokens(prompt, self.signature)
+        outputs = self.network(tokens, *self._static(prompt.points))
+        return self._read(outputs, prompt.points)
+
+    def batched(self, prompts: Prompt) -> Prediction:
+        """The same for prompts stacked along a first axis, on the fast path that training takes."""
+        points = prompts.ys.shape[1]
+        self._check(points)
+        tokens = jax.vmap(lambda p: self.layout.tokens(p, self.signature))(prompts)
+        outputs = self.network.batched(tokens, *self._static(points))
+        return jax.vmap(lambda o: self._read(o, points))(outputs)
+
+    def log_predictive(self, prompt: Prompt) -> Float[Array, "P *s"]:
+        """log p(y_k | ...) of what is shown, for symbols and signs. Squared-error heads state no density."""
+        space = self.signature.y
+        log_probs = self(prompt).as_log_probs(space)
+        index = prompt.ys if isinstance(space, Symbols) else (prompt.ys > 0).astype(jnp.int32)
+        return jnp.take_along_axis(log_probs, index[..., None], -1)[..., 0]
+
+    def _check(self, points: int) -> None:
+        if self.max_points is not None and points > self.max_points:
+            raise ValueError(
+                f"this model's positions hold {self.max_points} points, the prompt has {points}; train with "
+                f"model.max_points={points} or model.positions=none to evaluate longer prompts"
+            )
+
+    def _static(self, points: int) -> tuple[np.ndarray, np.ndarray | None, tuple[int, ...] | None]:
+        """Position ids, visibility, and the rows that are read (None where all are)."""
+        signature = self.signature
+        read = self.layout.read(points, signature).reshape(-1)
+        everything = len(read) == self.layout.length(points, signature)
+        rows = None if everything else tuple(int(row) for row in read)
+        return self.layout.position_ids(points, signature), self.layout.visible(points, signature), rows
+
+    def _read(self, outputs: Float[Array, "R O"], points: int) -> Prediction:
+        space, steps = self.signature.y, self.signature.steps
+        lead = (points,) if steps == 1 else (points, steps)
+        outputs = outputs.astype(jnp.float32)
+        if isinstance(space, Symbols):
+            return Prediction(log_probs=jax.nn.log_softmax(outputs.reshape(*lead, space.n)))
+        values = outputs.reshape(*lead, *space.shape)
+        if isinstance(space, Signs):
+            return Prediction(log_probs=jnp.stack([jax.nn.log_sigmoid(-values), jax.nn.log_sigmoid(values)], -1))
+        return Prediction(mean=values)
+
+
+def head_size(space: Space) -> int:
+    """O, the number of network outputs per prediction: logits of symbols, one logit per sign, the mean of reals."""
+    return space.features

@@ -1,0 +1,114 @@
+"""Multi-head softmax attention, with a backward pass of its own that keeps the probabilities."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from function_classes.fields import setting
+from icl.models.mixers.base import Mixer, MixerConfig
+from icl.models.parts import Linear, affine, initial_std
+from icl.taps import tap
+
+
+@MixerConfig.registry.add("softmax", papers=("vaswani-2017",))
+class SoftmaxAttention(MixerConfig):
+    """softmax(q k' / sqrt(K)) v over the visible tokens, H heads of size K = E / H."""
+
+    bias: bool = setting(True, "biases of the four projections")
+
+    def refuses(self, width: int, heads: int) -> str | None:
+        if width % heads:
+            divisors = ", ".join(str(h) for h in range(1, width + 1) if width % h == 0 and h <= 16)
+            return f"{heads} does not divide model.width = {width}; use {divisors}"
+        return None
+
+    def make(self, width: int, heads: int, depth: int, init: str, *, key: PRNGKeyArray) -> "Attention":
+        return Attention(width, heads, depth, init, bias=self.bias, key=key)
+
+
+class Attention(Mixer):
+    """Token t's output is a mean of the visible tokens' values, weighted by softmax of scaled scores, for each head."""
+
+    supports_visibility = True
+    query: Linear
+    key_: Linear
+    value: Linear
+    output: Linear
+    heads: int = eqx.field(static=True)
+
+    def __init__(self, width: int, heads: int, depth: int, init: str, *, bias: bool, key: PRNGKeyArray):
+        keys = jax.random.split(key, 4)
+        std = initial_std(init, width)
+        self.query, self.key_, self.value = (Linear(width, width, std, bias=bias, key=k) for k in keys[:3])
+        self.output = Linear(width, width, initial_std(init, width, depth), bias=bias, key=keys[3])
+        self.heads = heads
+
+    def __call__(self, x: Float[Array, "T E"], visible: Bool[Array, "T T"] | None = None) -> Float[Array, "T E"]:
+        query, key, value = (self._split(linear(x)) for linear in (self.query, self.key_, self.value))
+        scores = tap(jnp.matmul(query, jnp.swapaxes(key, -1, -2)) * query.shape[-1] ** -0.5, "scores")
+        hidden = ~_mask(visible, x.shape[0])
+        probabilities = jax.nn.softmax(jnp.where(hidden[None], -jnp.inf, scores.astype(jnp.float32)), -1)
+        probabilities = tap(probabilities.astype(x.dtype), "probabilities")
+        mixed = tap(jnp.matmul(probabilities, value), "heads")
+        return self.output(self._join(mixed))
+
+    def batched(
+        self, x: Float[Array, "B T E"], visible: Bool[Array, "T T"] | None, rows: tuple[int, ...] | None
+    ) -> Float[Array, "B R E"]:
+        mask = _mask(visible, x.shape[1])
+        if rows is None:
+            query, key, value = _project(x, self.query, self.key_, self.value)
+        else:
+            index = np.asarray(rows)
+            query, (key, value), mask = self.query(x[:, index]), _project(x, self.key_, self.value), mask[index]
+        bias = jnp.where(mask, 0.0, -1e30).astype(jnp.float32)
+        query = self._split(query) * (x.shape[-1] // self.heads) ** -0.5
+        return self.output(self._join(attend(query, self._split(key), self._split(value), bias)))
+
+    def _split(self, x: Float[Array, "*B T E"]) -> Float[Array, "*B H T K"]:
+        return jnp.swapaxes(x.reshape(*x.shape[:-1], self.heads, -1), -2, -3)
+
+    def _join(self, x: Float[Array, "*B H T K"]) -> Float[Array, "*B T E"]:
+        x = jnp.swapaxes(x, -2, -3)
+        return x.reshape(*x.shape[:-2], -1)
+
+
+def _mask(visible: Bool[Array, "T T"] | None, length: int) -> Bool[Array, "T T"]:
+    return jnp.tril(jnp.ones((length, length), bool)) if visible is None else jnp.asarray(visible)
+
+
+def _project(x: Float[Array, "B T E"], *linears: Linear) -> list[Float[Array, "B T E"]]:
+    """Several projections as one matrix product."""
+    weight = jnp.concatenate([linear.weight for linear in linears], 1)
+    biases = [linear.bias for linear in linears if linear.bias is not None]
+    return jnp.split(affine(x, weight, jnp.concatenate(biases) if biases else None), len(linears), -1)
+
+
+@jax.custom_vjp
+def attend(
+    query: Float[Array, "B H R K"], key: Float[Array, "B H T K"], value: Float[Array, "B H T K"], bias: Float[Array, "R T"]
+) -> Float[Array, "B H R K"]:
+    """softmax(query key' + bias) value, scores in float32. The backward pass reuses the probabilities p:
+    ds = p * (dp - sum(dp * p)) with dp = do value'."""
+    return _attend_forward(query, key, value, bias)[0]
+
+
+def _attend_forward(query, key, value, bias):
+    scores = jnp.matmul(query, jnp.swapaxes(key, -1, -2)).astype(jnp.float32) + bias[None, None]
+    scores = jnp.exp(scores - jnp.max(scores, -1, keepdims=True))
+    probabilities = (scores / jnp.sum(scores, -1, keepdims=True)).astype(query.dtype)
+    return jnp.matmul(probabilities, value), (query, key, value, probabilities)
+
+
+def _attend_backward(saved, gradient):
+    query, key, value, probabilities = saved
+    by_probability = jnp.matmul(gradient, jnp.swapaxes(value, -1, -2))
+    centered = by_probability - jnp.sum(by_probability * probabilities, -1, keepdims=True)
+    by_score = probabilities * centered
+    by_key = jnp.matmul(jnp.swapaxes(by_score, -1, -2), query)
+    return jnp.matmul(by_score, key), by_key, jnp.matmul(jnp.swapaxes(probabilities, -1, -2), gradient), None
+
+
+attend.defvjp(_attend_forward, _attend_backward)

@@ -1,0 +1,88 @@
+"""Linear maps, normalization and the MLP, shared by every architecture. All act on any leading axes."""
+
+import math
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+Init = Literal["gpt2", "fan-in"]
+
+
+def initial_std(init: str, fan_in: int, residual_depth: int = 0) -> float:
+    """Standard deviation of a weight matrix at the start.
+
+    gpt2: .02, and .02 / sqrt(2L) for the 2L projections that write into the residual stream. fan-in: 1 / sqrt(fan_in),
+    likewise divided.
+    """
+    std = 0.02 if init == "gpt2" else 1 / math.sqrt(fan_in)
+    return std / math.sqrt(2 * residual_depth) if residual_depth else std
+
+
+class Linear(eqx.Module):
+    """x W + b. Leading axes are flattened into one, which turns the gradient of W into one matrix product."""
+
+    weight: Float[Array, "I O"]
+    bias: Float[Array, "O"] | None
+
+    def __init__(self, inputs: int, outputs: int, std: float, *, bias: bool = True, key: PRNGKeyArray):
+        self.weight = std * jax.random.normal(key, (inputs, outputs))
+        self.bias = jnp.zeros(outputs) if bias else None
+
+    def __call__(self, x: Float[Array, "*N I"]) -> Float[Array, "*N O"]:
+        return affine(x, self.weight, self.bias)
+
+
+def affine(x: Float[Array, "*N I"], weight: Float[Array, "I O"], bias: Float[Array, "O"] | None) -> Float[Array, "*N O"]:
+    flat = x.reshape(-1, x.shape[-1]) @ weight
+    flat = flat if bias is None else flat + bias[None, :]
+    return flat.reshape(*x.shape[:-1], weight.shape[-1])
+
+
+def uniform_linear(inputs: int, outputs: int, *, key: PRNGKeyArray) -> Linear:
+    """Weights and biases U[-1/sqrt(fan_in), 1/sqrt(fan_in)], as read-in and read-out have in Garg et al. 2022."""
+    bound = 1 / math.sqrt(max(inputs, 1))
+    w, b = jax.random.split(key)
+    draw = lambda k, shape: jax.random.uniform(k, shape, minval=-bound, maxval=bound)  # noqa: E731
+    linear = Linear(inputs, outputs, 0.0, key=key)
+    return eqx.tree_at(lambda m: (m.weight, m.bias), linear, (draw(w, (inputs, outputs)), draw(b, (outputs,))))
+
+
+class LayerNorm(eqx.Module):
+    """(x - mean) / sqrt(var + 1e-5) * scale + shift over the last axis, computed in float32."""
+
+    scale: Float[Array, "E"]
+    shift: Float[Array, "E"]
+
+    def __init__(self, width: int):
+        self.scale = jnp.ones(width)
+        self.shift = jnp.zeros(width)
+
+    def __call__(self, x: Float[Array, "*N E"]) -> Float[Array, "*N E"]:
+        flat = x.reshape(-1, x.shape[-1]).astype(jnp.float32)
+        centered = flat - jnp.mean(flat, -1, keepdims=True)
+        inverse = jax.lax.rsqrt(jnp.mean(centered * centered, -1, keepdims=True) + 1e-5)
+        scaled = centered * inverse * self.scale.astype(jnp.float32)[None, :] + self.shift.astype(jnp.float32)[None, :]
+        return scaled.astype(x.dtype).reshape(x.shape)
+
+
+class MLP(eqx.Module):
+    """W_2 act(W_1 x + b_1) + b_2 with a hidden layer `ratio` times as wide."""
+
+    up: Linear
+    down: Linear
+    activation: str = eqx.field(static=True)
+
+    def __init__(self, width: int, ratio: int, activation: str, depth: int, init: str, *, key: PRNGKeyArray):
+        up, down = jax.random.split(key)
+        self.up = Linear(width, ratio * width, initial_std(init, width), key=up)
+        self.down = Linear(ratio * width, width, initial_std(init, ratio * width, depth), key=down)
+        self.activation = activation
+
+    def __call__(self, x: Float[Array, "*N E"]) -> Float[Array, "*N E"]:
+        return self.down(ACTIVATIONS[self.activation](self.up(x)))
+
+
+ACTIVATIONS = {"gelu": jax.nn.gelu, "relu": jax.nn.relu}

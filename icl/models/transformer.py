@@ -1,0 +1,136 @@
+"""The causal decoder transformer: GPT-2's blocks around any mixer, as trained by Garg et al. 2022."""
+
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from function_classes.base import FunctionClass
+from function_classes.fields import setting
+from icl.layouts import Signature
+from icl.models.base import Learner, ModelConfig, head_size
+from icl.models.mixers import Mixer, MixerConfig
+from icl.models.mixers.softmax import SoftmaxAttention
+from icl.models.parts import MLP, LayerNorm, Linear, uniform_linear
+from icl.taps import tap
+
+
+@ModelConfig.registry.add("transformer", papers=("garg-2022",))
+class Transformer(ModelConfig):
+    """Read-in, L blocks of norm - mixer - norm - MLP around a residual stream, final norm, read-out.
+
+    h_0 = x W_in + position;  h' = h + mixer(norm(h));  h = h' + mlp(norm(h'));  output = norm(h_L) W_out.
+    """
+
+    depth: int = setting(4, "number of blocks, L", at_least=1, at_most=1024)
+    width: int = setting(64, "size of the residual stream, E", at_least=1, at_most=65536)
+    heads: int = setting(4, "attention heads, H; must divide width", at_least=1)
+    mixer: MixerConfig = setting(SoftmaxAttention(), "what mixes tokens")
+    mlp_ratio: int = setting(4, "hidden units of the MLP per unit of width", at_least=1)
+    activation: Literal["gelu", "relu"] = setting("gelu", "of the MLP")
+    positions: Literal["learned", "none"] = setting("learned", "how tokens know their place")
+    init: Literal["gpt2", "fan-in"] = setting("fan-in", "standard deviations at the start: .02, or 1 / sqrt(fan-in)")
+    compute: Literal["float32", "bfloat16"] = setting("float32", "type of activations; parameters stay float32")
+
+    def refuses(self, task: FunctionClass) -> list[tuple[str, str]]:
+        found = super().refuses(task)
+        reason = self.mixer.refuses(self.width, self.heads)
+        return found + ([("heads", reason)] if reason else [])
+
+    def make(self, task: FunctionClass, *, key: PRNGKeyArray) -> Learner:
+        signature = Signature.of(task)
+        max_points = self.max_points or task.points
+        rows = self.layout.position_ids(max_points, signature)
+        network = Network(self, self.layout.features(signature), head_size(signature.y), int(rows.max()) + 1, key=key)
+        return Learner(network, self.layout, signature, max_points if self.positions == "learned" else None)
+
+
+class Block(eqx.Module):
+    """h' = h + mixer(norm(h)); h = h' + mlp(norm(h'))."""
+
+    norm_mixer: LayerNorm
+    mixer: Mixer
+    norm_mlp: LayerNorm
+    mlp: MLP
+
+    def __init__(self, config: Transformer, *, key: PRNGKeyArray):
+        mixer, mlp = jax.random.split(key)
+        width, depth, init = config.width, config.depth, config.init
+        self.norm_mixer, self.norm_mlp = LayerNorm(width), LayerNorm(width)
+        self.mixer = config.mixer.make(width, config.heads, depth, init, key=mixer)
+        self.mlp = MLP(width, config.mlp_ratio, config.activation, depth, init, key=mlp)
+
+    def __call__(self, x: Float[Array, "T E"], visible: np.ndarray | None = None) -> Float[Array, "T E"]:
+        x = x + self.mixer(self.norm_mixer(x), visible)
+        x = x + self.mlp(self.norm_mlp(x))
+        return tap(x, "residual")
+
+    def batched(
+        self, x: Float[Array, "B T E"], visible: np.ndarray | None, rows: tuple[int, ...] | None
+    ) -> Float[Array, "B R E"]:
+        mixed = self.mixer.batched(self.norm_mixer(x), visible, rows)
+        x = (x if rows is None else x[:, np.asarray(rows)]) + mixed
+        return x + self.mlp(self.norm_mlp(x))
+
+
+class Network(eqx.Module):
+    """Tokens (T, F) to outputs (R, O) at the rows that are read.
+
+    Two paths compute the same function: `__call__` on one prompt, whose every intermediate value has a name, and
+    `batched`, which flattens matrix products and skips the last block's work at rows nobody reads.
+    """
+
+    embed: Linear
+    positions: Float[Array, "T E"] | None
+    blocks: tuple[Block, ...]
+    norm: LayerNorm
+    head: Linear
+    compute: str = eqx.field(static=True)
+
+    def __init__(self, config: Transformer, features: int, outputs: int, rows: int, *, key: PRNGKeyArray):
+        embed, positions, head, *blocks = jax.random.split(key, 3 + config.depth)
+        self.embed = uniform_linear(features, config.width, key=embed)
+        learned = config.positions == "learned"
+        self.positions = 0.02 * jax.random.normal(positions, (rows, config.width)) if learned else None
+        self.blocks = tuple(Block(config, key=k) for k in blocks)
+        self.norm = LayerNorm(config.width)
+        self.head = uniform_linear(config.width, outputs, key=head)
+        self.compute = config.compute
+
+    def __call__(
+        self,
+        tokens: Float[Array, "T F"],
+        position_ids: np.ndarray,
+        visible: np.ndarray | None = None,
+        rows: tuple[int, ...] | None = None,
+    ) -> Float[Array, "R O"]:
+        net, x = self._enter(tokens, position_ids)
+        x = tap(x, "residual")
+        for block in net.blocks:
+            x = block(x, visible)
+        return net.head(net.norm(x if rows is None else x[np.asarray(rows)]))
+
+    def batched(
+        self,
+        tokens: Float[Array, "B T F"],
+        position_ids: np.ndarray,
+        visible: np.ndarray | None = None,
+        rows: tuple[int, ...] | None = None,
+    ) -> Float[Array, "B R O"]:
+        net, x = self._enter(tokens, position_ids)
+        for index, block in enumerate(net.blocks):
+            x = block.batched(x, visible, rows if index == len(net.blocks) - 1 else None)
+        return net.head(net.norm(x))
+
+    def _enter(self, tokens: Float[Array, "*B T F"], position_ids: np.ndarray):
+        """The network in its compute type, and the residual stream before the first block."""
+        dtype = jnp.dtype(self.compute)
+        net = jax.tree.map(lambda a: a.astype(dtype), self) if dtype != jnp.float32 else self
+        x = net.embed(tokens.astype(dtype))
+        if net.positions is not None:
+            code = net.positions[position_ids]
+            x = x + (code if x.ndim == 2 else code[None])
+        return net, x

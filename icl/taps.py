@@ -1,0 +1,2 @@
+def tap(value, name):
+    return value

@@ -1,0 +1,243 @@
+"""The compiled part of training: `chunk` runs any number of steps, one trace for a whole run.
+
+Nothing depends on history but the state: prompt i of step t is drawn from fold_in(seed, stream, t, i), the learning
+rate is a function of the step, and a chunk from a to c equals chunks from a to b and b to c bit for bit.
+"""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, Int, PyTree, UInt
+
+from function_classes import fields
+from function_classes.base import FunctionClass, Prediction, Prompt
+from icl import prng
+from icl.config import Config
+from icl.losses import mean_loss, position_loss
+from icl.models.base import Learner
+from icl.training.optimizers import Optimizer
+from icl.training.schedules import Schedule
+
+# A loss this many times the loss of predicting nothing has diverged, though every number may still be finite.
+DIVERGED_ABOVE = 1e4
+
+
+class State(eqx.Module):
+    """What a checkpoint holds. `total` and `count` sum the losses since the last row of the log."""
+
+    params: PyTree
+    optimizer: PyTree
+    step: Int[Array, "*M"]
+    total: Float[Array, "*M"]
+    count: Int[Array, "*M"]
+    alive: Bool[Array, "*M"]
+    culprit: Int[Array, "*M"]
+
+
+class Data(eqx.Module):
+    """Everything numerical that a member's training depends on: data of the program, so sweeps over it share one."""
+
+    task: FunctionClass
+    optimizer: Optimizer
+    schedule: Schedule
+    seed: UInt[Array, "*M"]
+    rate: Float[Array, "*M"]
+    clip: Float[Array, "*M"] | None
+    steps: Int[Array, "*M"]
+    limit: Float[Array, "*M"]
+
+
+class Validation(NamedTuple):
+    """Fixed prompts, and what Bayes says on them (None where the class has no Bayes predictor)."""
+
+    prompts: Prompt
+    bayes: Prediction | None
+
+
+def program_key(config: Config) -> str:
+    """Configurations with equal keys train as one program: they differ in seeds, rates and other float fields only."""
+    training = {
+        name: value
+        for name, value in fields.dump(config.training).items()
+        if name not in ("steps", "checkpoint_every", "log_every", "learning_rate")
+    }
+    tree = {"task": config.task, "model": config.model}
+    shapes = {name: fields.dump(value) for name, value in tree.items()} | {"training": training}
+    return fields.canonical(_without_floats(shapes))
+
+
+def _without_floats(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_floats(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_without_floats(v) for v in value]
+    return "float" if isinstance(value, float) else value
+
+
+class Program:
+    """One compiled training program for every member of an ensemble whose `program_key` is this one's.
+
+    Members lie along a first axis of all states. On a CPU they run one after another inside the program, elsewhere
+    side by side (`packing`); the numbers of a member depend on the packing in their last bits only.
+    """
+
+    def __init__(self, config: Config, packing: str | None = None):
+        self.config = config
+        self.packing = packing or ("map" if jax.default_backend() == "cpu" else "vmap")
+        self.traces = 0
+        shapes = eqx.filter_eval_shape(lambda: config.model.make(config.task, key=prng.stream(0, "weights")))
+        self.skeleton, self.static = eqx.partition(shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
+        self.paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(self.skeleton)]
+        self.parameters = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(self.skeleton))
+        self._start = jax.jit(self._members(self._start_one))
+        self._prepare = jax.jit(self._members(self._prepare_one))
+        self._validate = jax.jit(self._members(self._validate_one))
+        self._chunk = jax.jit(self._run_chunk, donate_argnums=0)
+
+    def data(self, configs: list[Config]) -> Data:
+        """The members' numbers, stacked. `limit` is filled in by `prepare`."""
+
+        def one(config: Config) -> Data:
+            training = config.training
+            parts = jax.tree.map(np.float32, (config.task, training.optimizer, training.schedule))
+            clip = None if training.clip is None else np.float32(training.clip)
+            numbers = np.uint32(config.seed), np.float32(config.rate), clip, np.int32(training.steps)
+            return Data(*parts, *numbers, np.float32(np.inf))
+
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *map(one, configs))
+
+    def start(self, data: Data) -> State:
+        """Fresh weights and optimizer state for every member."""
+        return self._start(data)
+
+    def prepare(self, data: Data) -> tuple[Validation, Data]:
+        """The validation prompts, and the data with the loss above which a member counts as diverged."""
+        validation, null = self._prepare(data)
+        return validation, eqx.tree_at(lambda d: d.limit, data, np.asarray(DIVERGED_ABOVE * null))
+
+    def chunk(self, state: State, start: int, stop: int, data: Data) -> State:
+        """Steps start..stop-1. The state is donated: keep no reference to it."""
+        state = self._chunk(state, np.int32(start), np.int32(stop), data)
+        if self.traces > 1:
+            raise RuntimeError(f"the training program was traced {self.traces} times; one is the promise")
+        return state
+
+    def validate(self, params: PyTree, validation: Validation) -> dict[str, np.ndarray]:
+        """Loss on the validation prompts, its excess over Bayes, for every member."""
+        return jax.tree.map(np.asarray, self._validate(params, validation))
+
+    def learner(self, params: PyTree) -> Learner:
+        """The predictor with these weights (one member's)."""
+        return eqx.combine(params, self.static)
+
+    def _members(self, function):
+        """`function` over the members' axis of its arguments."""
+
+        def run(*args):
+            members = jax.tree.leaves(args)[0].shape[0]
+            if members == 1:
+                one = function(*jax.tree.map(lambda a: a[0], args))
+                return jax.tree.map(lambda a: jnp.asarray(a)[None], one)
+            if self.packing == "vmap":
+                return jax.vmap(function)(*args)
+            return jax.lax.map(lambda a: function(*a), args)
+
+        return run
+
+    def _start_one(self, data: Data) -> State:
+        learner = self.config.model.make(self.config.task, key=prng.stream(data.seed, "weights"))
+        params = eqx.filter(learner, eqx.is_inexact_array)
+        zero = jnp.zeros((), jnp.int32)
+        optimizer = data.optimizer.transform().init(params)
+        return State(params, optimizer, zero, jnp.zeros(()), zero, jnp.asarray(True), zero - 1)
+
+    def _prepare_one(self, data: Data) -> tuple[Validation, Float[Array, ""]]:
+        task = data.task
+        prompts = task.batch(prng.stream(data.seed, "validation"), self.config.training.validation_prompts)
+        bayes = None if task.bayes_kind.kind == "none" else jax.vmap(lambda p: task.bayes(p.hide()))(prompts)
+        nothing = Prediction(mean=jnp.zeros(prompts.scores.shape)) if task.y_space.kind == "real" else None
+        if nothing is None:
+            return Validation(prompts, bayes), jnp.log(jnp.float32(max(task.y_space.features, 2)))
+        return Validation(prompts, bayes), self._loss(nothing, prompts, prompts.scored)
+
+    def _loss(self, predictions: Prediction, prompts: Prompt, weights) -> Float[Array, ""]:
+        space, steps = self.config.task.y_space, self.config.task.steps
+        losses = jax.vmap(lambda prediction, prompt: position_loss(prediction, prompt, space, steps))
+        return mean_loss(losses(predictions, prompts), weights)
+
+    def _validate_one(self, params: PyTree, validation: Validation) -> dict[str, Float[Array, ""]]:
+        prompts = validation.prompts
+        loss = self._loss(self.learner(params).batched(prompts), prompts, prompts.scored)
+        if validation.bayes is None:
+            return {"validation_loss": loss}
+        return {"validation_loss": loss, "excess": loss - self._loss(validation.bayes, prompts, prompts.scored)}
+
+    def _batch(self, task: Any, seed: Array, step: Array, first: Any, count: int) -> Prompt:
+        """Prompts first..first+count-1 of a step; a prompt depends on its index, not on the batch size."""
+        key = jax.random.fold_in(prng.stream(seed, "training"), step)
+        index = first + jnp.arange(count)
+        return jax.vmap(lambda i: task.sample(jax.random.fold_in(key, i)))(index)
+
+    def _gradient(self, params: PyTree, step: Array, data: Data) -> tuple[Float[Array, ""], PyTree]:
+        training = self.config.training
+        curriculum, parts = training.curriculum, training.accumulate
+        task = curriculum.task(data.task, step)
+
+        def part(index: Any) -> tuple[Float[Array, ""], PyTree]:
+            count = training.batch // parts
+            prompts = _shard(self._batch(task, data.seed, step, index * count, count))
+
+            def loss(params: PyTree) -> Float[Array, ""]:
+                weights = curriculum.weights(prompts, step)
+                return self._loss(self.learner(params).batched(prompts), prompts, weights)
+
+            return jax.value_and_grad(loss)(params)
+
+        if parts == 1:
+            return part(0)
+        zero = jax.tree.map(jnp.zeros_like, jax.eval_shape(part, 0))
+        add = lambda i, total: jax.tree.map(jnp.add, total, part(i))  # noqa: E731
+        return jax.tree.map(lambda a: a / parts, jax.lax.fori_loop(0, parts, add, zero))
+
+    def _step(self, step: Array, state: State, data: Data) -> State:
+        loss, gradient = self._gradient(state.params, step, data)
+        finite = jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradient)])
+        healthy = jnp.isfinite(loss) & (loss < data.limit) & jnp.all(finite)
+        if data.clip is not None:
+            scale = jnp.minimum(1.0, data.clip / jnp.maximum(optax.global_norm(gradient), 1e-12))
+            gradient = jax.tree.map(lambda g: scale * g, gradient)
+        transform = data.optimizer.transform()
+        direction, optimizer = transform.update(gradient, state.optimizer, state.params)
+        rate = data.rate * data.schedule.factor(step, data.steps)
+        params = jax.tree.map(lambda p, d: p - (rate * d).astype(p.dtype), state.params, direction)
+        sound = jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(params)])
+        kept = state.alive & healthy & jnp.all(sound)
+        first_bad = jnp.where(healthy, jnp.argmin(sound), jnp.argmin(finite)).astype(jnp.int32)
+        moved = State(params, optimizer, step + 1, state.total + loss, state.count + 1, kept, state.culprit)
+        frozen = eqx.tree_at(
+            lambda s: (s.alive, s.culprit), state, (kept, jnp.where(state.alive, first_bad, state.culprit))
+        )
+        return jax.tree.map(lambda new, old: jnp.where(kept, new, old), moved, frozen)
+
+    def _run_chunk(self, states: State, start: Array, stop: Array, data: Data) -> State:
+        self.traces += 1
+
+        def one(state: State, data: Data) -> State:
+            return jax.lax.fori_loop(start, stop, lambda step, s: self._step(step, s, data), state)
+
+        return self._members(one)(states, data)
+
+
+def _shard(prompts: Prompt) -> Prompt:
+    """Splits the batch over the devices of one process where it divides evenly; a no-op on one device."""
+    devices = jax.devices()
+    count = prompts.ys.shape[0]
+    if len(devices) == 1 or count % len(devices):
+        return prompts
+    mesh = jax.sharding.Mesh(np.asarray(devices), ("batch",))
+    spec = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
+    return jax.tree.map(lambda a: jax.lax.with_sharding_constraint(a, spec), prompts)

@@ -1,0 +1,99 @@
+"""Optimizers give unit-rate descent directions; the learning rate multiplies outside, as data.
+
+So seeds and rates train together in one program, and a schedule is the same thing for every optimizer.
+"""
+
+import math
+from typing import Any, ClassVar
+
+import jax
+import optax
+from optax import contrib
+
+from function_classes.fields import Fields, setting
+from function_classes.registry import Registry
+
+
+class Optimizer(Fields):
+    """`default_rate` is the learning rate a run gets when none is named."""
+
+    registry: ClassVar[Registry] = Registry("optimizer", "icl.training", "icl.optimizers")
+    default_rate: ClassVar[float] = 1e-3
+
+    def transform(self) -> optax.GradientTransformation:
+        """Gradients to directions d; parameters become p - rate * d."""
+        raise NotImplementedError
+
+
+@Optimizer.registry.add("adam", papers=("kingma-2014",))
+class Adam(Optimizer):
+    """d = m / (sqrt(v) + eps) with bias-corrected moments."""
+
+    b1: float = setting(0.9, "decay of the first moment", at_least=0, below=1)
+    b2: float = setting(0.999, "decay of the second moment", at_least=0, below=1)
+    eps: float = setting(1e-8, "added to the root of the second moment", above=0)
+
+    def transform(self) -> optax.GradientTransformation:
+        return optax.scale_by_adam(self.b1, self.b2, self.eps)
+
+
+@Optimizer.registry.add("adamw", papers=("loshchilov-2017",))
+class AdamW(Optimizer):
+    """Adam's direction plus weight_decay * p: decoupled decay, on matrices only."""
+
+    b1: float = setting(0.9, "decay of the first moment", at_least=0, below=1)
+    b2: float = setting(0.999, "decay of the second moment", at_least=0, below=1)
+    eps: float = setting(1e-8, "added to the root of the second moment", above=0)
+    weight_decay: float = setting(0.01, "multiplies the parameters", at_least=0)
+
+    def transform(self) -> optax.GradientTransformation:
+        decay = optax.add_decayed_weights(self.weight_decay, mask=lambda p: jax.tree.map(lambda a: a.ndim > 1, p))
+        return optax.chain(optax.scale_by_adam(self.b1, self.b2, self.eps), decay)
+
+
+@Optimizer.registry.add("sgd")
+class SGD(Optimizer):
+    """d = g + momentum * d_previous."""
+
+    default_rate: ClassVar[float] = 1e-2
+    momentum: float = setting(0.9, "share of the previous direction that is kept", at_least=0, below=1)
+
+    def transform(self) -> optax.GradientTransformation:
+        return optax.trace(self.momentum)
+
+
+@Optimizer.registry.add("muon", papers=("jordan-2024", "liu-2025"))
+class Muon(Optimizer):
+    """Orthogonalised momentum for the weight matrices of the blocks, Adam for everything else.
+
+    A matrix's Nesterov momentum is replaced by its polar factor (five Newton-Schulz steps) times
+    .2 sqrt(max(rows, columns)), which gives updates the size of Adam's, so one learning rate serves both (Liu et al.
+    2025). Matrices are found by path (a `weight` below `blocks`), the last two axes of a leaf being the matrix.
+    """
+
+    default_rate: ClassVar[float] = 2e-3
+    momentum: float = setting(0.95, "decay of the momentum", at_least=0, below=1)
+    b1: float = setting(0.9, "decay of Adam's first moment", at_least=0, below=1)
+    b2: float = setting(0.999, "decay of Adam's second moment", at_least=0, below=1)
+
+    def transform(self) -> optax.GradientTransformation:
+        def dimensions(params: Any) -> Any:
+            return jax.tree.map(lambda a: contrib.MuonDimensionNumbers(a.ndim - 2, a.ndim - 1), params)
+
+        def rescale(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+            return jax.tree.map(lambda u: 0.2 * math.sqrt(max(u.shape[-2:])) * u, updates), state
+
+        matrices = optax.chain(
+            contrib.scale_by_muon(beta=self.momentum, weight_dimension_numbers=dimensions),
+            optax.GradientTransformation(lambda params: optax.EmptyState(), rescale),
+        )
+        rest = optax.scale_by_adam(self.b1, self.b2)
+        return optax.partition({"matrix": matrices, "rest": rest}, _labels)
+
+
+def _labels(params: Any) -> Any:
+    def label(path: tuple[Any, ...], leaf: Any) -> str:
+        words = [str(getattr(part, "name", getattr(part, "key", getattr(part, "idx", "")))) for part in path]
+        return "matrix" if "blocks" in words and words[-1] == "weight" and leaf.ndim >= 2 else "rest"
+
+    return jax.tree_util.tree_map_with_path(label, params)
