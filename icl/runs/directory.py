@@ -1,0 +1,212 @@
+"""The directory of one run: what was asked, where it came from, how far it is.
+
+    <runs root>/<function class>-<10 hex digits of the identity>/
+        config.json      the configuration, canonical
+        manifest.json    schema, identity, alias, checksum of config.json, provenance
+        status.json      state, step, warnings
+        metrics.jsonl    one row per logged step
+        checkpoints/     step-########/
+        report/          figures and tables
+        lock             held by the one writer
+
+Creation writes status.json last: a directory without it is no run yet. Opening and reading change nothing on disk.
+"""
+
+import dataclasses
+import datetime
+import enum
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from icl.runs import atomic
+from icl.runs.errors import AlreadyARun, Incompatible, NotARun
+from icl.runs.lock import writing
+from icl.runs.strict_json import dumps, loads, seal, unseal
+
+SCHEMA = 1
+_WRITTEN = ("config.json", "manifest.json", "status.json")
+_OURS = re.compile(r"(config|manifest|status)\.json|metrics\.jsonl|checkpoints|report|lock|\.tmp-.*-\d+")
+
+
+class State(enum.Enum):
+    """How a run stands. The value is what a person is told; the lower-case name is what status.json holds."""
+
+    RUNNING = "training is under way, or its process was killed"
+    FINISHED = "training reached its last step"
+    INTERRUPTED = "training was interrupted and can be resumed"
+    DIVERGED = "training left the finite numbers"
+    FAILED = "training stopped with an error"
+
+
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """State and last completed step; `detail` says more about this state, `warnings` collects over the run's life."""
+
+    state: State
+    step: int = 0
+    detail: str = ""
+    warnings: tuple[str, ...] = ()
+    updated: str = ""
+
+    def __str__(self) -> str:
+        return f"step {self.step}: {self.state.value}" + (f" ({self.detail})" if self.detail else "")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunDirectory:
+    """A run on disk, with its configuration and manifest already validated. Make one with `create` or `open`."""
+
+    path: Path
+    config: dict[str, Any]
+    manifest: dict[str, Any]
+    schema: ClassVar[int] = SCHEMA
+
+    @staticmethod
+    def place(root: str | os.PathLike[str], config: Mapping[str, Any], identity: str) -> Path:
+        """Where the run of this configuration lives below the root."""
+        if not re.fullmatch(r"[0-9a-f]{10,}", identity):
+            raise ValueError(f"expected an identity of at least 10 hexadecimal digits, got {identity!r}")
+        task = re.sub(r"[^A-Za-z0-9_-]+", "-", str(config.get("task", {}).get("name") or "run")).strip("-") or "run"
+        return Path(root) / f"{task}-{identity[:10]}"
+
+    @staticmethod
+    def create(
+        root: str | os.PathLike[str],
+        config: Mapping[str, Any],
+        identity: str,
+        manifest: Mapping[str, Any],
+        name: str | None = None,
+    ) -> "RunDirectory":
+        """A new run, complete on disk when this returns, at step 0 and running. `name` is its alias.
+
+        A creation that was interrupted is completed. Raises AlreadyARun where this run exists, NotARun for a
+        directory with anything else in it (which is left as it is), StorageError where nothing can be written.
+        """
+        path = RunDirectory.place(root, config, identity)
+        _refuse_occupied(path)
+        atomic.make_directory(path)
+        with writing(path):
+            _refuse_occupied(path)
+            text = (dumps(config, indent=1) + "\n").encode()
+            checksum = hashlib.sha256(text).hexdigest()
+            sealed = {**manifest, "schema": SCHEMA, "identity": identity, "name": name, "config_sha256": checksum}
+            atomic.write_atomic(path / "config.json", text)
+            atomic.write_atomic(path / "manifest.json", seal(sealed))
+            atomic.make_directory(path / "checkpoints")
+            _write_status(path, Status(State.RUNNING))
+            with atomic.storage(path.parent, "write"):
+                atomic.sync_directory(path.parent)
+        return RunDirectory.open(path)
+
+    @staticmethod
+    def open(path: str | os.PathLike[str]) -> "RunDirectory":
+        """An existing run; changes nothing on disk.
+
+        Raises NotARun with what is missing or damaged, Incompatible for a newer schema ("upgrade icl").
+        """
+        path = Path(path)
+        if not path.is_dir():
+            raise NotARun(path, "is not a directory" if path.exists() else "does not exist")
+        missing = [name for name in _WRITTEN if not os.path.lexists(path / name)]
+        if missing:
+            raise NotARun(path, f"is not a run of icl: {', '.join(missing)} missing")
+        file = path / "manifest.json"
+        manifest = unseal(atomic.read_bytes(file), file, SCHEMA)
+        _check_manifest(file, manifest)
+        text = atomic.read_bytes(path / "config.json")
+        if hashlib.sha256(text).hexdigest() != manifest["config_sha256"]:
+            raise NotARun(path / "config.json", "was changed after the run was created, or is damaged")
+        config = loads(text, path / "config.json")
+        if not isinstance(config, dict):
+            raise NotARun(path / "config.json", "is not a configuration")
+        if (path / "checkpoints").is_symlink():
+            raise NotARun(path / "checkpoints", "is a symbolic link; runs hold plain files only")
+        run = RunDirectory(path, config, manifest)
+        _ = run.status
+        return run
+
+    @property
+    def identity(self) -> str:
+        return self.manifest["identity"]
+
+    @property
+    def name(self) -> str | None:
+        """The alias given by --name; several runs of one sweep may share it."""
+        return self.manifest["name"]
+
+    @property
+    def created(self) -> str:
+        return str(self.manifest.get("created", ""))
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report"
+
+    @property
+    def status(self) -> Status:
+        """Read from disk each time. Raises NotARun where it is damaged."""
+        file = self.path / "status.json"
+        fields = unseal(atomic.read_bytes(file), file, SCHEMA)
+        try:
+            state, warnings = State[str(fields["state"]).upper()], tuple(map(str, fields["warnings"]))
+            return Status(state, int(fields["step"]), str(fields["detail"]), warnings, str(fields["updated"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise NotARun(file, f"is no status of a run: {type(error).__name__} {error}") from None
+
+    def set_status(self, state: State, step: int, detail: str = "", warnings: tuple[str, ...] = ()) -> Status:
+        """Replaces the status in one step; new warnings join the old ones. Only for the holder of `lock`."""
+        known = self.status.warnings
+        added = tuple(w for w in dict.fromkeys(warnings) if w not in known)
+        return _write_status(self.path, Status(state, step, detail, known + added))
+
+    def lock(self):
+        """`with run.lock():` makes this process the one writer. Raises Busy, or StorageError on a read-only run."""
+        return writing(self.path)
+
+
+def _refuse_occupied(path: Path) -> None:
+    """Nothing, an empty directory and an interrupted creation are free; everything else raises."""
+    if not os.path.lexists(path):
+        return
+    if not path.is_dir():
+        raise NotARun(path, "is in the way: a run is a directory")
+    with atomic.storage(path, "read"):
+        names = sorted(os.listdir(path))
+    if "status.json" in names:
+        found = RunDirectory.open(path)
+        raise AlreadyARun(path, f"holds this run already ({found.status}); resume it, extend it, or change the seed")
+    foreign = [name for name in names if not _OURS.fullmatch(name)]
+    used = [name for name in ("metrics.jsonl", "report") if name in names]
+    if (path / "checkpoints").is_dir() and os.listdir(path / "checkpoints"):
+        used.append("checkpoints")
+    if foreign or used:
+        raise NotARun(path, f"holds {', '.join((foreign + used)[:5])} but no run of icl; choose another place")
+
+
+def _write_status(path: Path, status: Status) -> Status:
+    status = dataclasses.replace(status, updated=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
+    fields = {**dataclasses.asdict(status), "state": status.state.name.lower(), "meaning": status.state.value}
+    atomic.write_atomic(path / "status.json", seal({"schema": SCHEMA, **fields}))
+    return status
+
+
+def _check_manifest(file: Path, manifest: Mapping[str, Any]) -> None:
+    identity, name = manifest.get("identity"), manifest.get("name")
+    if not isinstance(identity, str) or not re.fullmatch(r"[0-9a-f]{10,}", identity):
+        raise NotARun(file, "has no identity")
+    if name is not None and not isinstance(name, str):
+        raise NotARun(file, "has a name that is not a text")
+    if not file.parent.name.endswith(identity[:10]) and re.search(r"-[0-9a-f]{10}$", file.parent.name):
+        raise Incompatible(file, f"belongs to the run {identity[:10]}, not to this directory")

@@ -1,0 +1,105 @@
+"""Where a run came from: versions, source code, machine, and the global settings that change numbers."""
+
+import datetime
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("jax", "jaxlib", "equinox", "optax", "numpy", "icl-workbench")
+
+
+def manifest(
+    config: Mapping[str, Any],
+    identity: str,
+    *,
+    command: Sequence[str] | None = None,
+    packing: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The manifest of a run: plain JSON. `packing` says which runs were trained as one program, which changes last
+    digits; `extra` is added as it is. Starts JAX's backend, since the devices are part of the record."""
+    return {
+        "identity": identity,
+        "task": str(config.get("task", {}).get("name", "")),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(),
+        "command": list(sys.argv if command is None else command),
+        "packing": dict(packing or {}),
+        "versions": versions(),
+        "git": git(Path(__file__)),
+        "machine": machine(),
+        **jax_settings(),
+        **dict(extra or {}),
+    }
+
+
+def versions() -> dict[str, str | None]:
+    """Python and every package that takes part in the numbers; None for one that is not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def git(source: Path) -> dict[str, str | None] | None:
+    """Commit of the repository that tracks `source`, and a hash of what differs from it ("clean" if nothing does).
+
+    None where there is no git, no repository, or one that merely surrounds an installed copy.
+    """
+    place = source.parent
+    if _git(place, "ls-files", "--error-unmatch", source.name) is None:
+        return None
+    commit = _git(place, "rev-parse", "HEAD")
+    status = _git(place, "status", "--porcelain")
+    difference = _git(place, "diff", "HEAD")
+    if commit is None or status is None or difference is None:
+        return {"commit": commit and commit.decode().strip(), "changes": None}
+    digest = hashlib.sha256(status + difference).hexdigest()[:16]
+    return {"commit": commit.decode().strip(), "changes": digest if status else "clean"}
+
+
+def machine() -> dict[str, Any]:
+    return {
+        "host": platform.node(),
+        "system": platform.platform(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+    }
+
+
+def jax_settings() -> dict[str, Any]:
+    """Devices, XLA flags, precision and the random generator."""
+    import jax
+
+    devices = jax.devices()
+    return {
+        "devices": {"platform": devices[0].platform, "kind": devices[0].device_kind, "count": len(devices)},
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "matmul_precision": str(jax.config.jax_default_matmul_precision),
+        "x64": bool(jax.config.jax_enable_x64),
+        "prng": str(jax.config.jax_default_prng_impl),
+        "prng_partitionable": bool(jax.config.jax_threefry_partitionable),
+    }
+
+
+def _git(place: Path, *arguments: str) -> bytes | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", os.fspath(place), *arguments],
+            capture_output=True,
+            check=False,
+            timeout=10,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
