@@ -56,6 +56,7 @@ class Config(Fields):
     training: Training = setting(Training(), "how it is trained")
     evaluation: Evaluation = setting(Evaluation(), "what is measured at the end", science=False)
     seed: int = setting(0, "of weights and prompts", at_least=0, at_most=2**32 - 1)
+    origin: str | None = setting(None, "parent run and step of a fork, IDENTITY@STEP")
 
     def problems(self):
         for path, message in self.model.refuses(self.task):
@@ -135,7 +136,7 @@ def sections(tree: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def resolve(word: str, tree: Mapping[str, Any]) -> str:
     """The path of a setting: a path as it is, or the bare name of a field of the task, the model or the training."""
     word = word.replace("-", "_")
-    if "." in word or word in ("seed", "task", "model", "training", "evaluation"):
+    if "." in word or word in ("seed", "origin", "task", "model", "training", "evaluation"):
         return word
     known = sections(tree)
     for section, names in known.items():

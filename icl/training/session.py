@@ -1,0 +1,188 @@
+"""From configurations to finished runs: finds what exists, packs what can train together, resumes, extends, forks."""
+
+import itertools
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from function_classes.fields import ConfigError, Problem
+from icl.config import Config
+from icl.runs import checkpoints, metrics, provenance
+from icl.runs.directory import RunDirectory, State
+from icl.runs.errors import Diverged, NotARun, RunError
+from icl.runs.handle import DEFAULT_ROOT, Run, loader
+from icl.training.engine import Program, program_key
+from icl.training.trainer import Outcome, Progress, Watcher, fit
+
+
+class Session(NamedTuple):
+    """What `run_all` did: the runs in the order of their configurations, and how it ended."""
+
+    runs: tuple[Run, ...]
+    outcome: Outcome
+
+
+def quiet(progress: Progress) -> None:
+    """A watcher that shows nothing."""
+
+
+def train(config: Config, *, root: str | os.PathLike[str] = DEFAULT_ROOT, name: str | None = None, watch: Watcher = quiet) -> Run:
+    """Trains one configuration and returns its run; an unfinished run is resumed, a finished one returned as it is.
+
+    Raises RunError when training diverges, StorageError when the disk refuses; after Ctrl-C the run is checkpointed
+    and KeyboardInterrupt raised.
+    """
+    session = run_all([config], root=root, name=name, watch=watch, leave=False)
+    if session.outcome.interrupted is not None:
+        raise KeyboardInterrupt
+    (run,) = session.runs
+    if run.state is State.DIVERGED:
+        raise Diverged(f"{run.path.name}: {run.directory.status}")
+    return run
+
+
+def sweep(
+    config: Config, grid: Mapping[str, Iterable[Any]], *, root: str | os.PathLike[str] = DEFAULT_ROOT, name: str | None = None, watch: Watcher = quiet
+) -> tuple[Run, ...]:
+    """Trains every combination of the grid's values, by path: `sweep(config, {"model.depth": [1, 2], "seed": range(3)})`.
+
+    Members that differ in seeds, rates and other float fields only train as one program.
+    """
+    session = run_all(expand(config, grid), root=root, name=name, watch=watch, leave=False)
+    if session.outcome.interrupted is not None:
+        raise KeyboardInterrupt
+    return session.runs
+
+
+def expand(config: Config, grid: Mapping[str, Iterable[Any]]) -> list[Config]:
+    """The configurations of a grid, the last path varying fastest. Raises ConfigError for every invalid member."""
+    paths = list(grid)
+    configs, problems = [], []
+    for values in itertools.product(*(list(grid[path]) for path in paths)):
+        try:
+            configs.append(config.change(**dict(zip(paths, values, strict=True))))
+        except ConfigError as error:
+            problems += [p for p in error.problems if p not in problems]
+    if problems:
+        raise ConfigError(problems)
+    return configs
+
+
+def run_all(
+    configs: Sequence[Config],
+    *,
+    root: str | os.PathLike[str] = DEFAULT_ROOT,
+    name: str | None = None,
+    watch: Watcher = quiet,
+    fresh: bool = False,
+    leave: bool = True,
+) -> Session:
+    """Brings every configuration to its last step. The worst exit code of all groups is the session's."""
+    directories = [_place(config, root, name, fresh) for config in configs]
+    worst = Outcome(0)
+    for group in groups(configs, directories):
+        outcome = fit(Program(configs[group[0]]), [(configs[i], directories[i]) for i in group], watch, leave=leave)
+        if outcome.exit_code:
+            worst = outcome
+        if outcome.interrupted is not None:
+            break
+    states = [directory.status.state for directory in directories]
+    if worst.exit_code == 0 and State.DIVERGED in states:
+        worst = Outcome(3)
+    return Session(tuple(Run(directory) for directory in directories), worst)
+
+
+def groups(configs: Sequence[Config], directories: Sequence[RunDirectory]) -> list[list[int]]:
+    """Indices of unfinished runs that share a program, their number of steps and the step they stand at."""
+    found: dict[Any, list[int]] = {}
+    for index, (config, directory) in enumerate(zip(configs, directories, strict=True)):
+        status = directory.status
+        if status.state in (State.FINISHED, State.DIVERGED):
+            continue
+        newest = max(checkpoints.list_checkpoints(directory.checkpoints), default=0)
+        training = config.training
+        key = program_key(config), training.steps, training.log_every, newest
+        if not any(directories[i].path == directory.path for i in found.get(key, [])):
+            found.setdefault(key, []).append(index)
+    return list(found.values())
+
+
+def _place(config: Config, root: str | os.PathLike[str], name: str | None, fresh: bool) -> RunDirectory:
+    """The directory of a configuration: the existing one, or a new one."""
+    tree = config.dump()
+    path = RunDirectory.place(root, tree, config.identity)
+    if (path / "status.json").exists():
+        directory = RunDirectory.open(path)
+        if not fresh:
+            return directory
+        with directory.lock():
+            shutil.move(path, _aside(path))
+    manifest = provenance.manifest(tree, config.identity)
+    return RunDirectory.create(root, tree, config.identity, manifest, name)
+
+
+def _aside(path: Path) -> Path:
+    """Where an earlier run goes when the same configuration is trained anew: nothing is ever deleted."""
+    for number in itertools.count(1):
+        candidate = path.parent / "replaced" / f"{path.name}-{number}"
+        if not candidate.exists():
+            candidate.parent.mkdir(parents=True, exist_ok=True)
+            return candidate
+    raise AssertionError("unreachable")
+
+
+def extend(run: Run, steps: int, *, root: str | os.PathLike[str] | None = None) -> Config:
+    """The configuration of a longer run, with a directory that starts from what both runs share.
+
+    With a schedule whose first steps do not depend on the length (constant, warmup-stable-decay) the longer run is
+    bitwise what it would have been from the start. Raises ConfigError where nothing is shared.
+    """
+    training = run.config.training
+    if steps <= training.steps:
+        raise ConfigError([Problem("training.steps", f"must be above the run's {training.steps}, got {steps}")])
+    config = run.config.change(**{"training.steps": steps, "training.schedule": training.schedule})
+    shared = training.schedule.prefix(training.steps)
+    _seed_from(run, config, shared, Path(root or run.path.parent))
+    return config
+
+
+def fork(run: Run, at: int, settings: Mapping[str, Any], *, root: str | os.PathLike[str] | None = None) -> Config:
+    """The configuration of a run that continues another one's checkpoint with changed settings.
+
+    Its identity records the parent and the step. Raises NotFound where there is no such checkpoint.
+    """
+    run = run.at(at)
+    config = run.config.change(**{**settings, "origin": f"{run.identity}@{at}"})
+    if program_shapes(config) != program_shapes(run.config):
+        raise ConfigError([Problem("model", "a fork keeps the parent's weights and optimizer, so neither may change shape")])
+    _seed_from(run, config, at, Path(root or run.path.parent), exactly=True)
+    return config
+
+
+def program_shapes(config: Config) -> tuple[Any, ...]:
+    """Names, shapes and types of everything in a checkpoint."""
+    program = Program(config)
+    leaves = jax.tree_util.tree_leaves_with_path(jax.eval_shape(program.start, program.data([config])))
+    return tuple((jax.tree_util.keystr(path), leaf.shape, str(leaf.dtype)) for path, leaf in leaves)
+
+
+def _seed_from(run: Run, config: Config, limit: int, root: Path, exactly: bool = False) -> None:
+    """A new run directory that begins with copies of the parent's checkpoints and log up to a step."""
+    steps = [s for s in run.steps if (s == limit if exactly else 0 < s <= limit)]
+    try:
+        directory = _place(config, root, None, False)
+    except NotARun as error:
+        raise RunError(str(error)) from error
+    if directory.status.step or not steps:
+        return
+    with directory.lock():
+        source = checkpoints.directory_of(run.directory.checkpoints, steps[-1])
+        _, wanted = loader(run.config)
+        checkpoints.save(directory.checkpoints, steps[-1], checkpoints.load(source, wanted))
+        metrics.copy(run.directory.metrics, directory.metrics, steps[-1])
+        directory.set_status(State.INTERRUPTED, steps[-1], f"continues {run.path.name} from step {steps[-1]}")
+

@@ -1,0 +1,231 @@
+"""Training as it happens on disk: chunks between boundaries, rows of the log, checkpoints, interrupts, divergence.
+
+Boundaries (log, checkpoint, end) are functions of the absolute step, and the chunk program gives the same bits however
+its steps are split; so a run that was interrupted anywhere ends with the same files as one that was not.
+"""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from icl.config import Config
+from icl.runs import checkpoints
+from icl.runs.cadence import Cadence
+from icl.runs.directory import RunDirectory
+from icl.runs.directory import State as Standing
+from icl.runs.metrics import MetricsLog, cut_back
+from icl.runs.signals import Interruption, interruptible
+from icl.training.engine import Data, Program, State, Validation
+
+# Chunks are kept about this long so that an interrupt, and the progress shown, never wait for more.
+CHUNK_SECONDS = 0.5
+
+
+@dataclasses.dataclass
+class Progress:
+    """What a watcher is told after every chunk. `rates` are steps of one member per second, compilation excluded."""
+
+    step: int
+    steps: int
+    first: int
+    members: int
+    loss: float
+    excess: float | None
+    seconds: float
+    phase: str = "training"
+
+
+Watcher = Callable[[Progress], None]
+
+
+@dataclasses.dataclass
+class Member:
+    """One run of an ensemble while it trains."""
+
+    config: Config
+    directory: RunDirectory
+    log: MetricsLog
+    cadence: Cadence
+    stopped: bool = False
+
+    def keeps(self, step: int) -> bool:
+        """Whether the checkpoint of this step was asked for: cadence, the last step all longer runs share, the end."""
+        training = self.config.training
+        shared = training.schedule.prefix(training.steps)
+        return self.cadence.due(step, training.steps) or step in (0, shared, training.steps)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How training ended: the exit code a shell command would return, and the signal that stopped it, if any."""
+
+    exit_code: int
+    interrupted: int | None = None
+
+
+def fit(program: Program, runs: Sequence[tuple[Config, RunDirectory]], watch: Watcher, *, leave: bool = True) -> Outcome:
+    """Trains all runs, which share one program and one starting step, to their last step.
+
+    Every directory is locked meanwhile. The first Ctrl-C or SIGTERM checkpoints at the end of the current chunk. A
+    member that diverges is frozen with its last finite weights and named; the others go on.
+    """
+    with contextlib.ExitStack() as stack:
+        for _, directory in runs:
+            stack.enter_context(directory.lock())
+        configs = [config for config, _ in runs]
+        watch(Progress(0, configs[0].training.steps, 0, len(runs), float("nan"), None, 0.0, "compiling"))
+        data = program.data(configs)
+        state, first, damaged = _restore(program, runs, data)
+        validation, data = program.prepare(data)
+        members = []
+        for (config, directory), warnings in zip(runs, damaged, strict=True):
+            cut_back(directory.metrics, first)
+            log = stack.enter_context(MetricsLog(directory.metrics))
+            members.append(Member(config, directory, log, Cadence.parse(config.training.checkpoint_every)))
+            directory.set_status(Standing.RUNNING, first, warnings=warnings)
+        interruption = stack.enter_context(interruptible(leave))
+        return _Fit(program, members, data, validation, watch, interruption).run(state, first)
+
+
+def skeleton(program: Program, data: Data) -> State:
+    """Shapes and types of one member's state, as checkpoints hold it."""
+    shapes = jax.eval_shape(program.start, data)
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), shapes)
+
+
+def _restore(
+    program: Program, runs: Sequence[tuple[Config, RunDirectory]], data: Data
+) -> tuple[State, int, list[tuple[str, ...]]]:
+    """The members' newest checkpoints stacked, or fresh states, all at the same step; and what was passed over."""
+    wanted, found, damaged = skeleton(program, data), [], []
+    for _, directory in runs:
+        checkpoints.clean(directory.checkpoints)
+        loaded = checkpoints.load_newest(directory.checkpoints, wanted)
+        found.append(loaded)
+        damaged.append(() if loaded is None else tuple(map(str, loaded.damaged)))
+    steps = {0 if loaded is None else loaded.step for loaded in found}
+    if len(steps) > 1:
+        raise ValueError(f"runs trained together must stand at one step, not {sorted(steps)}")
+    if any(loaded is None for loaded in found):
+        return program.start(data), 0, damaged
+    trees = [loaded.tree for loaded in found if loaded is not None]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees), steps.pop(), damaged
+
+
+class _Fit:
+    """One call of `fit`, after everything has been opened."""
+
+    def __init__(
+        self,
+        program: Program,
+        members: list[Member],
+        data: Data,
+        validation: Validation,
+        watch: Watcher,
+        interruption: Interruption,
+    ):
+        self.program, self.members, self.data, self.validation = program, members, data, validation
+        self.watch, self.interruption = watch, interruption
+        self.steps = members[0].config.training.steps
+        self.log_every = members[0].config.training.log_every
+        self.loss, self.excess = float("nan"), None
+
+    def run(self, state: State, first: int) -> Outcome:
+        step, began, pace = first, time.monotonic(), 1
+        if first == 0:
+            self._save(state, 0, range(len(self.members)))
+        while step < self.steps and not all(member.stopped for member in self.members):
+            if self.interruption.requested is not None:
+                return self._interrupt(state, step)
+            stop = self._boundary(step, pace)
+            start = time.monotonic()
+            state = self.program.chunk(state, step, stop, self.data)
+            jax.block_until_ready(state.step)
+            elapsed = time.monotonic() - start
+            if step == first:
+                began = time.monotonic()
+            else:
+                pace = max(1, min(2 * (stop - step), int(CHUNK_SECONDS * (stop - step) / max(elapsed, 1e-6))))
+            step = stop
+            self._freeze(state, step)
+            state = self._record(state, step)
+            due = [i for i, m in enumerate(self.members) if not m.stopped and m.keeps(step)]
+            self._save(state, step, due)
+            self.watch(
+                Progress(
+                    step, self.steps, first, len(self.members), self.loss, self.excess, time.monotonic() - began
+                )
+            )
+        return self._finish()
+
+    def _boundary(self, step: int, pace: int) -> int:
+        """Where the chunk from `step` ends: the next row, checkpoint or end, or sooner so that it stays short."""
+        log = (step // self.log_every + 1) * self.log_every
+        stop = min(self.steps, log, step + pace)
+        kept = (s for s in range(step + 1, stop) if any(m.keeps(s) for m in self.members))
+        return next(kept, stop)
+
+    def _record(self, state: State, step: int) -> State:
+        """Writes a row for every member that still trains, at the steps that have one."""
+        if step % self.log_every and step != self.steps:
+            return state
+        measured = self.program.validate(state.params, self.validation)
+        losses = np.asarray(state.total) / np.maximum(np.asarray(state.count), 1)
+        for index, member in enumerate(self.members):
+            if not member.stopped:
+                numbers = {name: float(values[index]) for name, values in measured.items()}
+                member.log.append([{"step": step, "loss": float(losses[index]), **numbers}])
+        going = [i for i, member in enumerate(self.members) if not member.stopped]
+        if going:
+            self.loss = float(np.mean(losses[going]))
+            self.excess = float(np.mean(measured["excess"][going])) if "excess" in measured else None
+        return dataclasses.replace(state, total=jnp.zeros_like(state.total), count=jnp.zeros_like(state.count))
+
+    def _freeze(self, state: State, step: int) -> None:
+        alive = np.asarray(state.alive)
+        for index, member in enumerate(self.members):
+            if alive[index] or member.stopped:
+                continue
+            member.stopped = True
+            last = int(state.step[index])
+            leaf = self.program.paths[int(state.culprit[index])].lstrip(".")
+            self._save(state, last, [index])
+            member.log.sync()
+            rate = member.config.rate
+            member.directory.set_status(
+                Standing.DIVERGED,
+                last,
+                f"step {last} left the finite numbers or rose above {float(self.data.limit[index]):.3g}, first in {leaf}, "
+                f"at learning rate {rate:g}; try training.learning_rate={rate / 10:.1g} or training.clip=1",
+            )
+
+    def _save(self, state: State, step: int, which: Sequence[int]) -> None:
+        if not which:
+            return
+        host = jax.device_get(state)
+        for index in which:
+            member = self.members[index]
+            member.log.sync()
+            checkpoints.save(member.directory.checkpoints, step, jax.tree.map(lambda a: a[index], host))  # noqa: B023
+
+    def _interrupt(self, state: State, step: int) -> Outcome:
+        going = [i for i, member in enumerate(self.members) if not member.stopped]
+        self._save(state, step, going)
+        for index in going:
+            self.members[index].directory.set_status(Standing.INTERRUPTED, step)
+        return Outcome(self.interruption.exit_code or 130, self.interruption.requested)
+
+    def _finish(self) -> Outcome:
+        diverged = False
+        for member in self.members:
+            if member.stopped:
+                diverged = True
+                continue
+            checkpoints.prune(member.directory.checkpoints, member.keeps)
+            member.directory.set_status(Standing.FINISHED, self.steps)
+        return Outcome(3 if diverged else 0)
