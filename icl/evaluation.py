@@ -1,0 +1,210 @@
+"""How good predictors are on a function class, per position and on average, with paired 95 % intervals.
+
+    evaluate({"model": run.model, "ridge": references.get("ridge")}, task, key=jax.random.key(2), prompts=1024)
+
+Averages over positions and rankings use `clipped_squared_error`: least squares has infinite mean error at
+k = dim - 1, dim, dim + 1, so errors are cut at ten times the null risk of the position, for all predictors alike.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from function_classes.base import FunctionClass, Predictor
+from function_classes.spaces import Real, Signs
+from icl.errors import Errors, chunks, errors, run, settle
+from icl.errors import Oracle as Oracle
+from icl.resampling import Interval, apply, limits, mean_interval, median_limits, resamples
+from icl.scoring import categorical, divergence, weights
+from icl.tables import Table
+
+Normalization = Literal["auto", "raw", "per_dim", "per_null", "nats"]
+
+CLIP = 10.0
+"""Clipped errors are at most this many null risks of their position."""
+
+
+def evaluate(
+    predictors: Mapping[str, Predictor | Sequence[Predictor]],
+    task: FunctionClass,
+    *,
+    key: PRNGKeyArray,
+    prompts: int = 1024,
+    normalization: Normalization = "auto",
+) -> Table:
+    """A long table of every metric of every predictor at every scored position, and averaged (position -1).
+
+    Numbers: squared_error, clipped_squared_error, median_squared_error, and where the class has a Bayes predictor
+    distance (squared, to its mean) and excess (paired squared error minus that of Bayes); nll where the predictor has a
+    log_predictive, nll_gaussian where it only has a variance. Symbols and signs: nll, accuracy, distance
+    (KL(Bayes || predictor)) and excess in nats. With several targets per example `metric[s]` is one of them and
+    `metric` their sum (for accuracy their mean).
+
+    `normalization` of squared errors: raw, per_dim (input features), per_null (mean null risk over positions); auto is
+    per_dim where inputs are vectors, else per_null. Intervals: bootstrap over prompts, the same resamples for all
+    predictors; seeds are resampled outside prompts. Medians: the exact interval by ranks; averaged over positions its
+    ends are averaged, which is conservative. Raises NotAvailable for a reference that does not apply.
+    """
+    return reduce(errors(predictors, task, key=key, prompts=prompts), normalization)
+
+
+def reduce(result: Errors, normalization: Normalization = "auto") -> Table:
+    """The table of errors that are already there."""
+    name, divisor = _normalize(result, normalization)
+    draws = _Resampled(result.weights)
+    rows = []
+    for predictor in result.predictors:
+        for metric, values in _metrics(result, predictor):
+            squared = metric in _SQUARED and not categorical(result.space)
+            unit, by = (name, divisor) if squared else ("raw" if metric == "accuracy" else "nats", 1.0)
+            summary = _medians if metric.startswith("median") else draws.means
+            for seed, position, suffix, count, (value, low, high) in summary(values, metric == "accuracy"):
+                rows.append((predictor, seed, position, metric + suffix, unit, value / by, low / by, high / by, count))
+    return Table.from_rows(rows, found=result.found, notes=_notes(result))
+
+
+def distance(a: Predictor, b: Predictor, task: FunctionClass, *, key: PRNGKeyArray, prompts: int = 1024) -> Interval:
+    """Mean over prompts and scored positions of |a - b|^2, or KL(a || b) in nats, with its interval; not normalized."""
+    a, b = settle(a, task, key), settle(b, task, key)
+    parts = [_apart(run(a, batch), run(b, batch), batch.hide(), task) for batch in chunks(task, key, prompts)]
+    gaps = np.concatenate([np.asarray(gap) for gap, _ in parts])[:prompts]
+    weight = np.concatenate([np.asarray(w) for _, w in parts])[:prompts]
+    per_prompt = np.where(weight > 0, weight * gaps, 0).sum((1, 2)) / weight.sum((1, 2)).mean()
+    return mean_interval(per_prompt, resamples(prompts))
+
+
+def _apart(a: Any, b: Any, batch: Any, task: FunctionClass) -> Any:
+    return _divergences(a, b, batch, task.y_space, task.steps)
+
+
+@eqx.filter_jit
+def _divergences(a: Any, b: Any, batch: Any, space: Any, steps: int) -> Any:
+    gaps = jax.vmap(lambda p, q: divergence(p, q, space, steps))(a, b)
+    return gaps, jax.vmap(lambda prompt: weights(prompt, steps))(batch)
+
+
+_SQUARED = ("squared_error", "clipped_squared_error", "median_squared_error", "distance", "excess")
+
+Summary = Iterator[tuple[int, int, str, int, tuple[float, float, float]]]
+
+
+def null_risk(result: Errors) -> np.ndarray:
+    """Mean squared error of the prediction 0, (position, step); NaN where nothing is scored."""
+    total = result.weights.sum(0)
+    risk = np.where(result.weights > 0, result.weights * result.null, 0).sum(0)
+    return np.where(total > 0, risk / np.where(total > 0, total, 1), np.nan)
+
+
+def _metrics(result: Errors, predictor: str) -> Iterator[tuple[str, np.ndarray]]:
+    for metric, members in result.have.items():
+        if predictor in members:
+            yield metric, result.of(metric, predictor)
+            if metric == "squared_error":
+                values = result.of(metric, predictor)
+                yield "clipped_squared_error", np.minimum(values, CLIP * null_risk(result))
+                scored = result.weights > 0
+                yield "median_squared_error", np.where(scored, values, np.nan)
+
+
+def _normalize(result: Errors, wanted: str) -> tuple[str, float]:
+    inputs, nats = result.task.x_space, categorical(result.space)
+    if wanted == "auto":
+        vectors = isinstance(inputs, Real | Signs) and len(inputs.shape) == 1
+        wanted = "nats" if nats else ("per_dim" if vectors else "per_null")
+    if wanted not in ("raw", "per_dim", "per_null", "nats"):
+        raise ValueError(f"unknown normalization {wanted!r}; choose from auto, raw, per_dim, per_null, nats")
+    if nats or wanted == "raw":
+        return wanted, 1.0
+    if wanted == "nats":
+        raise ValueError("nats are for symbols and signs; numbers have raw, per_dim or per_null")
+    if wanted == "per_null":
+        return wanted, float(np.nanmean(null_risk(result)))
+    if inputs.features == 0:
+        raise ValueError(f"per_dim needs inputs, {result.task.name} is a stream; use raw or per_null")
+    return wanted, float(inputs.features)
+
+
+class _Resampled:
+    """Weighted means of (seed, prompt, position, step) over prompts, with the same resamples every time."""
+
+    def __init__(self, weight: np.ndarray):
+        self.weight = weight
+        self.draws = resamples(len(weight))
+        self.total = apply(self.draws, weight)
+        self.scored = np.flatnonzero(weight.sum((0, 2)) > 0)
+        self.counts = (weight.sum(2) > 0).sum(0)
+
+    def means(self, values: np.ndarray, mean_of_steps: bool) -> Summary:
+        seeds, prompts = values.shape[:2]
+        once = np.full((1, prompts), 1 / prompts, np.float32)
+        used = [np.where(self.weight > 0, self.weight * seed, 0) for seed in values]
+        exact = np.stack([_ratios(apply(once, u), apply(once, self.weight), self.scored, mean_of_steps) for u in used])
+        drawn = np.stack([_ratios(apply(self.draws, u), self.total, self.scored, mean_of_steps) for u in used])
+        yield from self._rows(-1, exact.mean(0)[0], _over_seeds(drawn))
+        for seed in range(seeds if seeds > 1 else 0):
+            yield from self._rows(seed, exact[seed, 0], drawn[seed])
+
+    def _rows(self, seed: int, value: np.ndarray, drawn: np.ndarray) -> Summary:
+        low, high = limits(drawn)
+        for step in range(value.shape[1]):
+            suffix = "" if step == value.shape[1] - 1 else f"[{step}]"
+            for row, position in enumerate((*self.scored, -1)):
+                count = len(self.weight) if position < 0 else self.counts[position]
+                numbers = value[row, step], low[row, step], high[row, step]
+                yield seed, int(position), suffix, int(count), tuple(map(float, numbers))
+
+
+def _ratios(sums: np.ndarray, totals: np.ndarray, scored: np.ndarray, mean_of_steps: bool) -> np.ndarray:
+    """(R, P, S) sums and total weights -> (R, scored positions and their average, steps and their sum if S > 1)."""
+    kept, weight = sums[:, scored], totals[:, scored]
+    kept = np.concatenate([kept, kept.sum(1, keepdims=True)], 1)
+    weight = np.concatenate([weight, weight.sum(1, keepdims=True)], 1)
+    steps = np.where(weight > 0, kept / np.where(weight > 0, weight, 1), 0)
+    if steps.shape[2] == 1:
+        return steps
+    together = steps.mean(2, keepdims=True) if mean_of_steps else steps.sum(2, keepdims=True)
+    return np.concatenate([steps, together], 2)
+
+
+def _over_seeds(drawn: np.ndarray) -> np.ndarray:
+    """(seed, R, ...) -> (R, ...): the mean over seeds drawn with replacement, prompts being drawn inside."""
+    seeds, count = drawn.shape[:2]
+    if seeds == 1:
+        return drawn[0]
+    chosen = np.random.default_rng(1).multinomial(seeds, np.full(seeds, 1 / seeds), size=count) / seeds
+    return np.einsum("rs,sr...->r...", chosen, drawn)
+
+
+def _medians(values: np.ndarray, _: bool) -> Summary:
+    """Per position over prompts (and, for seed -1, seeds); the last step alone has no sum, so steps are kept apart."""
+    seeds, prompts, points, steps = values.shape
+    groups = [(-1, values.reshape(-1, points, steps))] + [(s, values[s]) for s in range(seeds if seeds > 1 else 0)]
+    for seed, group in groups:
+        for step in range(steps):
+            summaries = {}
+            for position in range(points):
+                column = np.sort(group[~np.isnan(group[:, position, step]), position, step])
+                if len(column):
+                    low, high = median_limits(min(len(column), prompts))
+                    scale = (len(column) - 1) / max(min(len(column), prompts) - 1, 1)
+                    ends = column[round(low * scale)], column[round(high * scale)]
+                    summaries[position] = len(column), (float(np.median(column)), float(ends[0]), float(ends[1]))
+            suffix = "" if steps == 1 else f"[{step}]"
+            for position, (count, numbers) in summaries.items():
+                yield seed, position, suffix, count, numbers
+            if summaries:
+                mean = np.mean([numbers for _, numbers in summaries.values()], 0)
+                yield seed, -1, suffix, prompts, tuple(map(float, mean))
+
+
+def _notes(result: Errors) -> tuple[str, ...]:
+    kind, detail, error = result.task.bayes_kind
+    if kind == "exact":
+        return ()
+    if kind == "none":
+        return (f"no distance or excess: {result.task.name} has no Bayes predictor ({detail})",)
+    return (f"distance and excess are against Bayes by {kind} ({detail}; error {error})",)
