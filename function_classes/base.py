@@ -156,8 +156,12 @@ class FunctionClass(Fields):
     def sample_prompt(self, latent: PyTree, key: PRNGKeyArray) -> Prompt:
         """A prompt about one task; inputs and noise come from independent keys."""
         inputs, outputs = jax.random.split(key)
-        xs = self.sample_inputs(latent, inputs)
-        return Prompt(xs, self.sample_outputs(latent, xs, outputs), latent)
+        return self.show(latent, self.sample_inputs(latent, inputs), outputs)
+
+    def show(self, latent: PyTree, xs: Shaped[Array, "P *x"], key: PRNGKeyArray) -> Prompt:
+        """A prompt at given inputs. Classes x -> y that set targets, weights or a richer latent override this one, so
+        that whoever chooses other inputs (shifts, curricula) keeps them."""
+        return Prompt(xs, self.sample_outputs(latent, xs, key), latent)
 
     def sample(self, key: PRNGKeyArray) -> Prompt:
         """A prompt about a fresh task."""

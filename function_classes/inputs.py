@@ -55,4 +55,4 @@ class PowerLaw(InputLaw):
     def sample(self, key: PRNGKeyArray, points: int, dim: int) -> Float[Array, "P D"]:
         spectrum = jnp.arange(1, dim + 1, dtype=jnp.float32) ** -self.exponent
         spectrum = spectrum * dim / jnp.sum(spectrum)
-        return jnp.sqrt(spectrum) * jax.random.normal(key, (points, dim))
+        return jnp.sqrt(spectrum)[None, :] * jax.random.normal(key, (points, dim))

@@ -1,0 +1,123 @@
+"""Functions drawn from a Gaussian process: the class of Mueller et al. 2022 (PFN) and Nguyen and Grover 2022 (TNP)."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, UInt32
+
+from function_classes.base import BayesKind, FunctionClass, Prediction, Prompt
+from function_classes.fields import setting
+from function_classes.inputs import InputLaw, Uniform
+from function_classes.kernels import Kernel, KernelPosterior, covariance, kernel_filter, kernel_predict
+from function_classes.posteriors import log_normal
+from function_classes.spaces import Real
+
+# Single precision cannot tell a smooth kernel's matrix from a singular one. This share of scale^2 stands on its
+# diagonal, in the generator and in the posterior alike, so that Bayes stays exact.
+NUGGET = 1e-6
+
+
+class Draw(NamedTuple):
+    """One function, as far as it is decided: its values at some inputs, and the seed of its values elsewhere."""
+
+    seed: UInt32[Array, "W"]
+    xs: Float[Array, "A D"]
+    values: Float[Array, "A"]
+
+
+@FunctionClass.registry.add("gaussian-process", papers=("mueller-2022", "nguyen-2022"))
+class GaussianProcess(FunctionClass):
+    """f ~ GP(0, k), y = f(x) + N(0, noise_std^2), with k(x, x) = scale^2 (kernels: `function_classes.kernels`).
+
+    With K = k(X, X) + noise I over the examples seen, mean = k_x' K^-1 y, variance = k(x, x) - k_x' K^-1 k_x + noise.
+    noise is noise_std^2 + 1e-6 scale^2: float32 needs that nugget, and the generator adds it too.
+    Papers that quote "noise 1e-4" mean the variance; `noise_std` is its root.
+
+    A function of infinitely many values is drawn where it is asked for: `evaluate` draws f at all its inputs jointly,
+    given the values at the prompt's inputs, which come back unchanged. Values are exact within one call; two calls at
+    different new inputs agree with the prompt but not with each other, so ask for all inputs at once.
+
+    >>> task = GaussianProcess(points=3, noise_std=0.0)
+    >>> prompt = task.sample(jax.random.key(0))
+    >>> print(bool(jnp.all(task.evaluate(prompt.latent, prompt.xs[::-1]) == prompt.ys[::-1])))
+    True
+    """
+
+    dim: int = setting(1, "number of input coordinates", at_least=1)
+    points: int = setting(20, "positions in a prompt", at_least=1)
+    kernel: Kernel = setting("rbf", "covariance function")
+    lengthscale: float = setting(0.6, "distance over which f varies (periodic: relative to one period / pi)", above=0)
+    scale: float = setting(1.0, "standard deviation of f(x)", above=0)
+    period: float = setting(1.0, "period of every coordinate; read by the periodic kernel alone", above=0)
+    noise_std: float = setting(0.1, "standard deviation of the label noise, in the unit of y", at_least=0)
+    inputs: InputLaw = setting(Uniform(low=-2.0, high=2.0), "law of the inputs")
+
+    @property
+    def x_space(self) -> Real:
+        return Real((self.dim,))
+
+    @property
+    def y_space(self) -> Real:
+        return Real()
+
+    @property
+    def bayes_kind(self) -> BayesKind:
+        return BayesKind("exact", "conjugate Gaussian, with the generator's own nugget")
+
+    def sample_latent(self, key: PRNGKeyArray) -> Draw:
+        return Draw(jax.random.key_data(key), jnp.zeros((0, self.dim)), jnp.zeros(0))
+
+    def sample_inputs(self, latent: Draw, key: PRNGKeyArray) -> Float[Array, "P D"]:
+        return self.inputs.sample(key, self.points, self.dim)
+
+    def evaluate(self, latent: Draw, xs: Float[Array, "N D"]) -> Float[Array, "N"]:
+        """f at `xs`: decided values where the latent has them, elsewhere drawn jointly given those."""
+        decided, new = latent.xs.shape[0], xs.shape[0]
+        everything = jnp.concatenate([latent.xs, xs])
+        start = jnp.concatenate([latent.values, jnp.zeros(new)])
+        posterior = kernel_filter(self._covariance(everything, everything), start, NUGGET * self.scale**2)
+        key = jax.random.wrap_key_data(latent.seed)
+        noise = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(key, i)))(jnp.arange(decided, decided + new))
+        white = jnp.concatenate([posterior.whitened[:decided], noise])
+        drawn = jnp.matmul(jnp.tril(posterior.factor), white, precision=jax.lax.Precision.HIGHEST)[decided:]
+        if decided == 0:
+            return drawn
+        same = jnp.all(xs[:, None, :] == latent.xs[None, :, :], -1)
+        return jnp.where(jnp.any(same, 1), latent.values[jnp.argmax(same, 1)], drawn)
+
+    def show(self, latent: Draw, xs: Float[Array, "P D"], key: PRNGKeyArray) -> Prompt:
+        values = self.evaluate(latent, xs)
+        ys = values + self.noise_std * jax.random.normal(key, values.shape)
+        decided = Draw(latent.seed, jnp.concatenate([latent.xs, xs]), jnp.concatenate([latent.values, values]))
+        return Prompt(xs, ys, decided)
+
+    def sample_outputs(self, latent: Draw, xs: Float[Array, "P D"], key: PRNGKeyArray) -> Float[Array, "P"]:
+        return self.show(latent, xs, key).ys
+
+    def posterior(self, prompt: Prompt) -> KernelPosterior:
+        """Mean and variance of f(x_k) before y_k is seen, and the factor behind them."""
+        return kernel_filter(self._covariance(prompt.xs, prompt.xs), prompt.ys, self._noise)
+
+    def bayes(self, prompt: Prompt) -> Prediction:
+        posterior = self.posterior(prompt)
+        return Prediction(mean=posterior.mean, variance=posterior.variance + self._noise)
+
+    def log_predictive(self, prompt: Prompt) -> Float[Array, "P"]:
+        prediction = self.bayes(prompt)
+        prior = (self.scale**2 + self._noise) * jnp.ones(prompt.points)
+        return log_normal(prompt.ys, prediction.mean, prediction.variance, prior)
+
+    def predict_at(self, prompt: Prompt, k: Array | int, xs: Float[Array, "N D"]) -> Prediction:
+        """Mean and variance (N,) of y at N queries after the first k <= P examples, in one solve."""
+        cross = self._covariance(prompt.xs, xs)
+        prior = self.scale**2 * jnp.ones(xs.shape[0])
+        mean, variance = kernel_predict(self.posterior(prompt), k, cross, prior)
+        return Prediction(mean=mean, variance=variance + self._noise)
+
+    @property
+    def _noise(self) -> Array | float:
+        return self.noise_std**2 + NUGGET * self.scale**2
+
+    def _covariance(self, a: Float[Array, "N D"], b: Float[Array, "M D"]) -> Float[Array, "N M"]:
+        return covariance(self.kernel, a, b, self.lengthscale, self.scale, self.period)

@@ -1,0 +1,55 @@
+"""What every test runs under: strict dtypes and ranks, warnings as errors, executed annotations, two CPU devices.
+
+Contract tests run over registries. A rotating third of the members runs by default (all of them with fewer than six);
+`--full` runs all, `--third N` repeats the third that the report header names.
+"""
+
+import datetime
+import os
+import tempfile
+from pathlib import Path
+
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2".strip()
+
+import jax
+import pytest
+from jaxtyping import install_import_hook
+
+import tests.typecheck  # noqa: F401 (the hook below finds the checker among loaded modules)
+
+install_import_hook(["function_classes", "icl"], "tests.typecheck.typechecked")
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_compilation_cache_dir", str(Path(tempfile.gettempdir()) / "icl-tests-compilation-cache"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+pytest.register_assert_rewrite("tests.harness")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="run the contract tests of every registered member")
+    parser.addoption("--third", type=int, choices=(0, 1, 2), help="which third of the members runs without --full")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("filterwarnings", "error")
+    # Two test runs that fill the shared cache at once may meet a half-written entry; JAX then just compiles.
+    config.addinivalue_line("filterwarnings", "ignore:Error (reading|writing) persistent compilation cache:UserWarning")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return "contracts: every member" if config.getoption("--full") else f"contracts: --third {current_third(config)}"
+
+
+def current_third(config: pytest.Config) -> int:
+    """The third of today: three days see every member."""
+    chosen = config.getoption("--third")
+    return datetime.date.today().toordinal() % 3 if chosen is None else chosen
+
+
+def rotate(config: pytest.Config, members: tuple[str, ...]) -> tuple[str, ...]:
+    """The members whose contracts run now."""
+    if config.getoption("--full") or len(members) < 6:
+        return members
+    return members[current_third(config) :: 3]
