@@ -284,6 +284,9 @@ def build(cls: type[Fields], values: Mapping[str, Any]) -> Any:
     missing = [n for n, f in settings.items() if f.default is _MISSING and n not in values]
     problems += [Problem(name, f"missing: expected {describe(settings[name].type)}") for name in missing]
     for name in values.keys() & settings.keys():
+        usual = settings[name].default
+        if isinstance(values[name], Mapping) and "name" not in values[name] and getattr(usual, "registry", None):
+            values[name] = {"name": usual.name, **values[name]}
         try:
             values[name] = coerce(settings[name].type, values[name], settings[name].metadata["rule"])
         except ConfigError as error:

@@ -28,15 +28,16 @@ CHUNK_SECONDS = 0.5
 
 @dataclasses.dataclass
 class Progress:
-    """What a watcher is told after every chunk. `rates` are steps of one member per second, compilation excluded."""
+    """What a watcher is told after every chunk. `seconds` have passed since step `timed_from`, so that compilation is
+    not counted; `loss` is the mean over members since the last row of the log."""
 
     step: int
     steps: int
-    first: int
+    timed_from: int
     members: int
-    loss: float
-    excess: float | None
-    seconds: float
+    loss: float = float("nan")
+    excess: float | None = None
+    seconds: float = 0.0
     phase: str = "training"
 
 
@@ -78,7 +79,7 @@ def fit(program: Program, runs: Sequence[tuple[Config, RunDirectory]], watch: Wa
         for _, directory in runs:
             stack.enter_context(directory.lock())
         configs = [config for config, _ in runs]
-        watch(Progress(0, configs[0].training.steps, 0, len(runs), float("nan"), None, 0.0, "compiling"))
+        watch(Progress(0, configs[0].training.steps, 0, len(runs), phase="compiling"))
         data = program.data(configs)
         state, first, damaged = _restore(program, runs, data)
         validation, data = program.prepare(data)
@@ -136,7 +137,7 @@ class _Fit:
         self.loss, self.excess = float("nan"), None
 
     def run(self, state: State, first: int) -> Outcome:
-        step, began, pace = first, time.monotonic(), 1
+        step, began, timed_from, pace = first, time.monotonic(), first, 1
         if first == 0:
             self._save(state, 0, range(len(self.members)))
         while step < self.steps and not all(member.stopped for member in self.members):
@@ -148,7 +149,7 @@ class _Fit:
             jax.block_until_ready(state.step)
             elapsed = time.monotonic() - start
             if step == first:
-                began = time.monotonic()
+                began, timed_from = time.monotonic(), stop
             else:
                 pace = max(1, min(2 * (stop - step), int(CHUNK_SECONDS * (stop - step) / max(elapsed, 1e-6))))
             step = stop
@@ -156,11 +157,8 @@ class _Fit:
             state = self._record(state, step)
             due = [i for i, m in enumerate(self.members) if not m.stopped and m.keeps(step)]
             self._save(state, step, due)
-            self.watch(
-                Progress(
-                    step, self.steps, first, len(self.members), self.loss, self.excess, time.monotonic() - began
-                )
-            )
+            seconds = time.monotonic() - began
+            self.watch(Progress(step, self.steps, timed_from, len(self.members), self.loss, self.excess, seconds))
         return self._finish()
 
     def _boundary(self, step: int, pace: int) -> int:

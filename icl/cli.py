@@ -1,0 +1,258 @@
+"""The command `icl`: every door of the house, opened lazily, so that `icl --help` starts no backend."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    help="The workbench for the science of in-context learning: train, identify, compare, draw.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Out = Annotated[Path, typer.Option("--out", help="where runs go, and are looked for")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
+RunName = Annotated[str, typer.Argument(help="last, a path, a unique prefix, a --name, or depth=4,seed=0")]
+ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+RUNS = Path("runs")
+
+
+@app.callback()
+def _main(plugin: Annotated[list[Path] | None, typer.Option(help="a Python file of yours to load first")] = None) -> None:
+    for path in plugin or []:
+        from icl import custom
+
+        custom.load(path)
+
+
+@app.command(context_settings=ANYTHING)
+def run(
+    context: typer.Context,
+    task: Annotated[str | None, typer.Argument(metavar="CLASS", help="function class, or ./my_task.py:Cubic")] = None,
+    seeds: Annotated[int | None, typer.Option(help="train seeds 0..N-1 as one program")] = None,
+    name: Annotated[str | None, typer.Option(help="an alias for the run or the sweep")] = None,
+    preset: Annotated[str | None, typer.Option(help="a paper's recipe, e.g. garg-2022")] = None,
+    config: Annotated[Path | None, typer.Option(help="a TOML file of settings")] = None,
+    out: Out = RUNS,
+    fresh: Annotated[bool, typer.Option("--fresh", help="train anew; the old run is moved to runs/replaced")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be trained, and stop")] = False,
+    as_json: AsJson = False,
+    show_help: Annotated[bool, typer.Option("--help", help="every setting of CLASS with its default")] = False,
+) -> None:
+    """Train on a function class: `icl run linear-regression --depth 4`. Comma lists make a sweep."""
+    from icl.console import options
+
+    if show_help:
+        from icl.console import helping
+
+        return typer.echo(helping.run_help(context.get_help(), task))
+    from icl.console import training
+
+    settings = options.pairs(context.args, [p.opts[0] for p in context.command.params if p.opts])
+    if seeds is not None:
+        settings.append(("seed", ",".join(map(str, range(seeds)))))
+    _exit(training.start(task, settings, preset, config, out, name=name, fresh=fresh, dry=dry_run, as_json=as_json))
+
+
+@app.command()
+def resume(name: RunName = "last", out: Out = RUNS, as_json: AsJson = False) -> None:
+    """Continue an interrupted run, bit for bit as if it had never stopped."""
+    from icl.console import training
+
+    _exit(training.again(name, out, as_json))
+
+
+@app.command()
+def extend(name: RunName = "last", steps: Annotated[int, typer.Option()] = 0, out: Out = RUNS, as_json: AsJson = False) -> None:
+    """Train a run for more steps in all; what the longer run shares with it is not repeated."""
+    from icl.console import training
+
+    _exit(training.longer(name, steps, out, as_json))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def fork(
+    context: typer.Context, name: RunName = "last", at: Annotated[int, typer.Option()] = 0, out: Out = RUNS, as_json: AsJson = False
+) -> None:
+    """Continue a checkpoint with other settings: `icl fork last --at 800 --set training.learning_rate=1e-4`."""
+    from icl.console import options, training
+
+    _exit(training.branch(name, at, options.pairs(context.args, ["--at", "--set"]), out, as_json))
+
+
+@app.command()
+def runs(out: Out = RUNS, as_json: AsJson = False) -> None:
+    """List all runs."""
+    from icl.console import reading
+
+    typer.echo(reading.listing(out, as_json))
+
+
+@app.command()
+def show(name: RunName = "last", out: Out = RUNS, as_json: AsJson = False) -> None:
+    """Show a run: configuration, status, and its report."""
+    from icl.console import reading
+
+    typer.echo(reading.show(name, out, as_json))
+
+
+@app.command()
+def compare(name: RunName, out: Out = RUNS, as_json: AsJson = False) -> None:
+    """A table over all runs that a name or query matches: settings that differ, final numbers."""
+    from icl.console import reading
+
+    typer.echo(reading.compare(name, out, as_json))
+
+
+@app.command()
+def evaluate(
+    name: RunName = "last",
+    on: Annotated[str | None, typer.Option(help="another function class")] = None,
+    shift: Annotated[list[str] | None, typer.Option(help="a change of the prompts, e.g. scale-inputs=2")] = None,
+    points: Annotated[int | None, typer.Option(help="prompt length")] = None,
+    prompts: Annotated[int, typer.Option(help="number of prompts")] = 1024,
+    csv: Annotated[Path | None, typer.Option(help="also write the long table here")] = None,
+    out: Out = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a run on its own class, on a shifted one, or on another."""
+    from icl.console import reading
+
+    typer.echo(reading.evaluate(name, out, on, shift or [], points, prompts, csv, as_json))
+
+
+@app.command()
+def identify(
+    name: RunName = "last", prompts: Annotated[int, typer.Option()] = 1024, out: Out = RUNS, as_json: AsJson = False
+) -> None:
+    """Which algorithm is it? Best member of every family, with intervals, and what cannot be told apart."""
+    from icl.console import reading
+
+    typer.echo(reading.identify(name, out, prompts, as_json))
+
+
+@app.command()
+def probe(
+    name: RunName = "last",
+    probe_name: Annotated[str | None, typer.Argument(metavar="PROBE", help="a probe (icl list probes)")] = None,
+    save: Annotated[Path | None, typer.Option(help="folder for the numbers and the picture")] = None,
+    prompts: Annotated[int, typer.Option()] = 256,
+    out: Out = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Look into a run: `icl probe last implicit-weights`."""
+    import probes
+    from icl import prng
+    from icl.console import reading
+
+    found = reading.load(name, out)
+    if probe_name is None:
+        return typer.echo("probes: " + ", ".join(probes.names()))
+    result = probes.get(probe_name)(found, key=prng.stream(found.seed, "probes"), prompts=prompts)
+    where = result.save(save or found.path / "report" / f"probe-{result.name}")
+    typer.echo(result.to_json() if as_json else f"{result.summary()}\n{where}")
+
+
+@app.command("list")
+def list_(kind: Annotated[str, typer.Argument(help="function-classes, references, mixers, ...")] = "", as_json: AsJson = False) -> None:
+    """What there is of a kind, with fields and papers."""
+    import experiments
+    import figures
+    import probes
+    from icl.console import catalog
+
+    extra = {"probes": probes.describe, "experiments": experiments.describe, "figures": figures.describe}
+    typer.echo(catalog.listing(kind, extra, as_json))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def plot(
+    context: typer.Context,
+    task: Annotated[str, typer.Argument(metavar="CLASS")],
+    save: Annotated[Path, typer.Option(help="file name without its ending")] = Path("sheet"),
+) -> None:
+    """Draw a function class without training: errors of Bayes and the references by position."""
+    from icl.console import options, sheets
+
+    typer.echo(sheets.draw(task, options.pairs(context.args, ["--save", "--set"]), save))
+
+
+@app.command()
+def figure(
+    name: Annotated[str, typer.Argument(help="a figure (icl list figures)")],
+    scale: Annotated[str, typer.Option(help="smoke, cpu or paper")] = "cpu",
+    save: Annotated[Path, typer.Option(help="folder for the figure")] = Path("figures-out"),
+    out: Out = RUNS,
+) -> None:
+    """Draw a figure from finished runs; says how to train what is missing."""
+    import figures
+
+    for path in figures.draw(name, scale=scale, runs=out, save=save):
+        typer.echo(path)
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str, typer.Argument(help="an experiment (icl list experiments)")],
+    scale: Annotated[str, typer.Option(help="smoke, cpu or paper")] = "cpu",
+    out: Out = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Train what an experiment needs, measure its claims, and say which hold."""
+    import experiments
+    from icl.console.progress import Display
+
+    with Display() as display:
+        verdicts = experiments.reproduce(name, scale=scale, runs=out, watch=display)
+    typer.echo(json.dumps([v.plain() for v in verdicts]) if as_json else "\n".join(map(str, verdicts)))
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Check the installation: versions, devices, speed of one matrix product, where runs and programs are kept."""
+    from icl.console import machine
+
+    typer.echo(machine.doctor(as_json))
+
+
+@app.command()
+def bench(
+    what: Annotated[str, typer.Argument(help="all, training, references, packing or startup")] = "all",
+    as_json: AsJson = False,
+) -> None:
+    """Time training steps, references and packing, beside this machine's matmul rate."""
+    from icl.console import bench as benchmark
+
+    typer.echo(benchmark.report(what, as_json))
+
+
+def _exit(code: int) -> None:
+    if code:
+        raise typer.Exit(code)
+
+
+def main() -> None:
+    """The console script: every foreseeable failure is a message with a fix and an exit code, never a traceback."""
+    try:
+        code: Any = app(standalone_mode=False)
+    except Exception as error:
+        from icl.console import failures
+
+        code = failures.report(error)
+    except KeyboardInterrupt:
+        code = 130
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

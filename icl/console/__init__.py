@@ -1,0 +1,1 @@
+"""What the command line shows: options, progress, tables. Nothing here starts a backend when imported."""

@@ -1,0 +1,149 @@
+"""`icl bench`: steps, references, packing and start-up, timed on this machine beside its matmul rate.
+
+Every line names engine, optimizer and layout. Times are the best of several repetitions of compiled programs; compile
+times stand beside them.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from typing import Any
+
+from function_classes.fields import ConfigError, Problem, nearest
+
+Row = dict[str, Any]
+
+
+def report(what: str, as_json: bool) -> str:
+    """Runs the named part, or all of them. Raises ConfigError for an unknown part."""
+    parts = {"training": training, "references": references, "packing": packing, "startup": startup}
+    if what != "all" and what not in parts:
+        raise ConfigError([Problem("bench", f"unknown part {what!r}{nearest(what, ['all', *parts])}")])
+    from icl.console.machine import matmul_rate
+
+    chosen = parts if what == "all" else {what: parts[what]}
+    rate = matmul_rate()
+    found = {name: part() for name, part in chosen.items()}
+    if as_json:
+        return json.dumps({"matmul_gflops": rate / 1e9, **found})
+    lines = [f"matrix product: {rate / 1e9:.0f} GFLOP/s in float32"]
+    for name, rows in found.items():
+        lines += ["", name] + ["  " + "  ".join(f"{key} {value}" for key, value in row.items()) for row in rows]
+    return "\n".join(lines)
+
+
+def _seconds(function: Any, repeat: int = 5) -> float:
+    import jax
+
+    best = float("inf")
+    for _ in range(repeat):
+        start = time.perf_counter()
+        jax.block_until_ready(function())
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def _step(config: Any, steps: int = 10) -> Row:
+    """Milliseconds of a training step, compile seconds, and the floor: 6 operations per parameter and token."""
+    import jax
+
+    from icl.console.machine import matmul_rate
+    from icl.layouts import Signature
+    from icl.training.engine import Program
+
+    program = Program(config)
+    data = program.data([config])
+    state = program.start(data)
+    start = time.perf_counter()
+    state = program.chunk(state, 0, 1, data)
+    jax.block_until_ready(state.step)
+    compiled = time.perf_counter() - start
+    best, first = float("inf"), 1
+    for _ in range(4):
+        start = time.perf_counter()
+        state = program.chunk(state, first, first + steps, data)
+        jax.block_until_ready(state.step)
+        best, first = min(best, (time.perf_counter() - start) / steps), first + steps
+    tokens = config.model.layout.length(config.task.points, Signature.of(config.task)) * config.training.batch
+    floor = 6 * program.parameters * tokens / matmul_rate()
+    layout, optimizer = config.model.layout.name, config.training.optimizer.name
+    return {
+        "layout": layout,
+        "optimizer": optimizer,
+        "ms/step": round(1e3 * best, 1),
+        "matmul floor ms": round(1e3 * floor, 1),
+        "compile s": round(compiled, 1),
+    }
+
+
+def training() -> list[Row]:
+    """The default model in two layouts with two optimizers, then the tiny model of Garg et al. 2022."""
+    from icl.config import Config
+
+    rows = []
+    for layout in ("paired", "interleaved"):
+        for optimizer in ("adam", "muon"):
+            config = Config.create("linear-regression", layout=layout, optimizer=optimizer)
+            rows.append({"model": "default (depth 4, dim 5, 16 points)", **_step(config)})
+    garg = {"dim": 20, "points": 41, "noise_std": 0.0, "depth": 3, "heads": 2, "layout": "interleaved", "init": "gpt2"}
+    config = Config.create("linear-regression", optimizer="adam", **garg)
+    rows.append({"model": "tiny Garg (depth 3, dim 20, 41 points)", **_step(config)})
+    return rows
+
+
+def references(prompts: int = 1280) -> list[Row]:
+    """All cheap references together on prompts of 41 points in dimension 20, after compilation."""
+    import jax
+
+    import function_classes as fc
+    from icl import references as family
+    from icl.errors import run, settle
+
+    task = fc.get("linear-regression", dim=20, points=41)
+    batch = jax.vmap(lambda p: p.hide())(jax.jit(lambda key: task.batch(key, prompts))(jax.random.key(0)))
+    rows, total = [], 0.0
+    for name, reference in family.standard(task).items():
+        if reference.cost != "cheap":
+            continue
+        settled = settle(reference, task, jax.random.key(1))
+        jax.block_until_ready(run(settled, batch))
+        seconds = _seconds(lambda: run(settled, batch), 3)  # noqa: B023
+        total += seconds
+        rows.append({"reference": name, "seconds": round(seconds, 3)})
+    return [*rows, {"reference": "all together", "seconds": round(total, 3)}]
+
+
+def packing(seeds: int = 4) -> list[Row]:
+    """Seeds in one program against the same runs one after another."""
+    import jax
+
+    from icl.config import Config
+    from icl.training.engine import Program
+
+    config = Config.create("linear-regression")
+    program = Program(config)
+    rows = []
+    for members in (1, seeds):
+        data = program.data([config.change(seed=seed) for seed in range(members)])
+        program.traces = 0
+        state = program.chunk(program.start(data), 0, 1, data)
+        jax.block_until_ready(state.step)
+        start = time.perf_counter()
+        jax.block_until_ready(program.chunk(state, 1, 21, data).step)
+        each = (time.perf_counter() - start) / 20 / members
+        rows.append({"seeds in one program": members, "ms/step of one": round(1e3 * each, 1)})
+    return rows
+
+
+def startup() -> list[Row]:
+    """Seconds from typing to text, each in a process of its own."""
+    rows = []
+    for words in (["--help"], ["list", "function-classes"]):
+        best = float("inf")
+        for _ in range(3):
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-m", "icl.cli", *words], check=True, capture_output=True, timeout=120)
+            best = min(best, time.perf_counter() - start)
+        rows.append({"command": "icl " + " ".join(words), "seconds": round(best, 2)})
+    return rows

@@ -1,0 +1,105 @@
+"""`icl list KIND`: everything that is registered, from the registries themselves."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from function_classes import fields
+from function_classes.fields import ConfigError, Problem, nearest
+
+
+def _registries() -> dict[str, Any]:
+    from function_classes.base import FunctionClass
+    from function_classes.inputs import InputLaw
+    from function_classes.shifts import Shift
+    from icl.layouts import Layout
+    from icl.models import ModelConfig
+    from icl.models.mixers import MixerConfig
+    from icl.references import Reference
+    from icl.training.optimizers import Optimizer
+    from icl.training.schedules import Schedule
+
+    families = {
+        "function-classes": FunctionClass,
+        "input-laws": InputLaw,
+        "shifts": Shift,
+        "layouts": Layout,
+        "models": ModelConfig,
+        "mixers": MixerConfig,
+        "references": Reference,
+        "optimizers": Optimizer,
+        "schedules": Schedule,
+    }
+    return {kind: family.registry for kind, family in families.items()}
+
+
+def entries(kind: str) -> list[dict[str, Any]]:
+    """Name, one line, fields with defaults and papers of every member of a kind."""
+    registry = _registries()[kind]
+    found = []
+    for name in registry.names():
+        member = registry.find(name)
+        settings = {f.name: _plain(f.default) for f in fields.settings(member) if f.default is not _MISSING}
+        entry = {"name": name, "what": _first_line(member), "fields": settings, "papers": list(registry.papers[name])}
+        if kind == "function-classes":
+            entry |= _class_facts(member)
+        found.append(entry)
+    return found
+
+
+_MISSING: Any = fields.dataclasses.MISSING
+
+
+def listing(kind: str, extra: Mapping[str, Callable[[], dict[str, str]]], as_json: bool) -> str:
+    """The text of `icl list`. `extra` adds kinds that live in rooms further right, as name -> one line."""
+    kinds = [*_registries(), "presets", *extra]
+    if not kind:
+        return json.dumps(kinds) if as_json else "kinds: " + ", ".join(kinds)
+    kind = kind.replace("_", "-")
+    if kind not in kinds and kind + "s" in kinds:
+        kind += "s"
+    if kind not in kinds:
+        raise ConfigError([Problem("list", f"unknown kind {kind!r}{nearest(kind, kinds)}")])
+    if kind == "presets":
+        from icl.presets import PRESETS
+
+        lines = {name: preset.source for name, preset in PRESETS.items()}
+    elif kind in extra:
+        lines = extra[kind]()
+    else:
+        found = entries(kind)
+        if as_json:
+            return json.dumps(found)
+        return "\n".join(_text(entry) for entry in found)
+    if as_json:
+        return json.dumps(lines)
+    return "\n".join(f"{name}\n    {what}" for name, what in lines.items()) or f"no {kind}"
+
+
+def _text(entry: dict[str, Any]) -> str:
+    settings = ", ".join(f"{name}={value}" for name, value in entry["fields"].items())
+    lines = [entry["name"], f"    {entry['what']}"]
+    if "bayes" in entry:
+        lines.append(f"    target {entry['target']}; Bayes {entry['bayes']}")
+    lines += [f"    fields {settings}"] if settings else []
+    lines += [f"    papers {', '.join(entry['papers'])}"] if entry["papers"] else []
+    return "\n".join(lines)
+
+
+def _class_facts(member: Any) -> dict[str, str]:
+    required = [f.name for f in fields.settings(member) if f.default is _MISSING]
+    if required:
+        return {"target": "as the class it is given", "bayes": "as the class it is given"}
+    task = member()
+    kind = task.bayes_kind
+    return {"target": task.y_space.kind, "bayes": kind.kind + (f" ({kind.detail})" if kind.detail else "")}
+
+
+def _first_line(member: Any) -> str:
+    return " ".join((member.__doc__ or "").split("\n\n")[0].split())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, fields.Fields):
+        return value.name or "..."
+    return fields.dump(value)

@@ -1,0 +1,41 @@
+"""What a failed command says, and the code it exits with. Anything unforeseen keeps its traceback: that is a defect."""
+
+import sys
+import traceback
+
+USAGE, STORAGE = 2, 4
+
+
+def report(error: BaseException) -> int:
+    """Prints the message of an error to standard error; returns 2 usage or configuration, 3 diverged, 4 storage, 5 not
+    a usable run directory, 1 a defect of this program."""
+    import typer
+
+    if isinstance(error, typer.Exit):
+        return error.exit_code
+    if isinstance(error, typer.Abort):
+        return 130
+    code, text = _understand(error)
+    if text is None:
+        traceback.print_exception(error)
+        print("\nThis is a defect of icl, not of what you typed; please report it with the lines above.", file=sys.stderr)
+    else:
+        print("\n".join(f"error: {line}" for line in text.splitlines()), file=sys.stderr)
+    return code
+
+
+def _understand(error: BaseException) -> tuple[int, str | None]:
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+        return USAGE, error.format_message()
+    from icl.runs.errors import RunError
+
+    if isinstance(error, RunError):
+        return error.exit_code, str(error)
+    from function_classes.base import NotAvailable
+    from function_classes.fields import ConfigError
+
+    if isinstance(error, ConfigError | NotAvailable | ImportError):
+        return USAGE, str(error)
+    if isinstance(error, OSError):
+        return STORAGE, f"{error.filename or 'storage'}: {error.strerror or error}"
+    return 1, None

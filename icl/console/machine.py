@@ -1,0 +1,67 @@
+"""The machine: where compiled programs are kept between processes, how fast one matrix product is, `icl doctor`."""
+
+import functools
+import json
+import os
+import time
+from pathlib import Path
+
+
+def cache_directory() -> Path:
+    """Where compiled programs are kept: $ICL_CACHE, else the user's cache directory."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("ICL_CACHE") or Path(base) / "icl") / "programs"
+
+
+def keep_programs() -> None:
+    """Lets JAX keep compiled programs on disk, unless the user has told it where already, or ICL_CACHE is `none`."""
+    import jax
+
+    if os.environ.get("ICL_CACHE") == "none" or jax.config.jax_compilation_cache_dir is not None:
+        return
+    place = cache_directory()
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    jax.config.update("jax_compilation_cache_dir", str(place))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+@functools.lru_cache(maxsize=1)
+def matmul_rate() -> float:
+    """Floating-point operations per second of a float32 product of two 1024 x 1024 matrices."""
+    import jax
+    import jax.numpy as jnp
+
+    size = 1024
+    product = jax.jit(lambda a: a @ a)
+    matrix = jnp.full((size, size), 0.5 / size)
+    product(matrix).block_until_ready()
+    best = float("inf")
+    for _ in range(3):
+        start = time.perf_counter()
+        product(matrix).block_until_ready()
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+def doctor(as_json: bool) -> str:
+    """Versions, devices, speed and places, and what is wrong with them."""
+    import jax
+
+    from icl.runs.provenance import versions
+
+    facts = {
+        **{name: version or "not installed" for name, version in versions().items()},
+        "devices": ", ".join(f"{d.device_kind} ({d.platform})" for d in jax.devices()),
+        "cores": str(os.cpu_count()),
+        "matrix product": f"{matmul_rate() / 1e9:.0f} GFLOP/s in float32",
+        "compiled programs": str(cache_directory()),
+        "x64": "on: icl expects float32, switch jax_enable_x64 off" if jax.config.jax_enable_x64 else "off",
+    }
+    if as_json:
+        return json.dumps(facts)
+    width = max(map(len, facts))
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in facts.items())

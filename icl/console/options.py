@@ -1,0 +1,119 @@
+"""Words of a command line to configurations: plain flags, --set paths, TOML files, comma lists that make a sweep."""
+
+import itertools
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from function_classes import fields
+from function_classes.fields import ConfigError, Problem, nearest
+
+
+def pairs(arguments: Sequence[str], command: Sequence[str]) -> list[tuple[str, str]]:
+    """`--depth 4 --noise-std=0.1 --set a.b=c` as (name, text) pairs. `command` are the flags the command itself has,
+    named in the message when a word is neither."""
+    found, rest = [], list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--"):
+            hint = nearest("--" + word, command)
+            raise ConfigError([Problem(word, f"expected a flag such as --depth 4{hint if 'did you' in hint else ''}")])
+        name, equals, text = word[2:].partition("=")
+        if not equals:
+            if not rest or (rest[0].startswith("--") and not _negative(rest[0])):
+                raise ConfigError([Problem(word, "expects a value")])
+            text = rest.pop(0)
+        if name == "set":
+            name, equals, text = text.partition("=")
+            if not equals:
+                raise ConfigError([Problem("--set", f"expected PATH=VALUE, got {name!r}")])
+        found.append((name, text))
+    return found
+
+
+def configs(task: str | None, settings: Sequence[tuple[str, str]], preset: str | None, file: Path | None) -> list[Any]:
+    """Every configuration the words ask for: one, or the product of all comma lists, the last varying fastest."""
+    from icl import presets
+    from icl.config import Config, resolve
+
+    tree: dict[str, Any] = presets.find(preset) if preset else {}
+    for key, value in (_toml(file) if file else {}).items():
+        tree[key] = tree.get(key, {}) | value if isinstance(value, dict) and isinstance(tree.get(key), dict) else value
+    if task is not None and tree.get("task", {}).get("name") != task:
+        tree["task"] = {"name": task}
+    Config.from_tree(tree)
+    axes, problems = [], []
+    for name, text in settings:
+        try:
+            path = resolve(name, tree)
+            axes.append([(path, value) for value in _values(path, text, tree)])
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    found: dict[str, Any] = {}
+    for choice in itertools.product(*axes):
+        try:
+            config = Config.from_tree(tree, list(choice))
+        except ConfigError as error:
+            problems += [p for p in error.problems if p not in problems]
+        else:
+            found[config.identity] = config
+    if problems:
+        raise ConfigError(problems)
+    return list(found.values())
+
+
+def _values(path: str, text: str, tree: dict[str, Any]) -> list[Any]:
+    """The value or values of one setting: `1,2,4` is a list to sweep over unless the field is a list or a text."""
+    annotation = _annotation(path, tree)
+    if annotation is str:
+        return [text]
+    if typing.get_origin(annotation) is tuple:
+        return [[fields.parse(part) for part in text.strip("[]()").split(",") if part]]
+    return [fields.parse(part.strip()) for part in text.split(",")]
+
+
+def _annotation(path: str, tree: dict[str, Any]) -> Any:
+    from icl.config import sections
+
+    section, _, name = path.rpartition(".")
+    known = sections(tree).get(section, {})
+    return known[name].type if name in known else None
+
+
+def _toml(file: Path) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError([Problem(str(file), f"cannot be read: {error.strerror}")]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([Problem(str(file), f"is not TOML: {error}")]) from None
+
+
+def _negative(word: str) -> bool:
+    return word[1:2].isdigit()
+
+
+def help_text(task: str) -> str:
+    """Every setting of a class and of training, with defaults, for `icl run CLASS --help`."""
+    from icl.config import sections
+
+    lines = []
+    for section, known in sections({"task": {"name": task}}).items():
+        lines += ["", f"{section}:"]
+        for name, field in known.items():
+            rule = field.metadata["rule"]
+            default = "" if field.default is fields.dataclasses.MISSING else _default(field.default)
+            flag = f"--{name.replace('_', '-')}"
+            lines.append(f"  {flag:<22}{default:<22}{rule.doc}")
+    return "\n".join(lines)
+
+
+def _default(value: Any) -> str:
+    if isinstance(value, fields.Fields):
+        return value.name or "(below)"
+    return "none" if value is None else str(value)

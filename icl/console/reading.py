@@ -1,0 +1,161 @@
+"""Commands that read runs: list, show, compare, evaluate, identify. They change nothing but a missing report."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from icl.console.machine import keep_programs
+
+
+def load(name: str, out: Path) -> Any:
+    """The run that a query names, ready to compute with."""
+    from icl.runs.handle import load as load_run
+
+    keep_programs()
+    return load_run(name, out)
+
+
+def report(run: Any) -> str:
+    """The summary of a finished run with the paths of its report, which is made where it does not exist yet."""
+    from icl import report as reports
+
+    summary = run.directory.report / "summary.txt"
+    if not summary.is_file():
+        reports.make(run)
+    files = sorted(path.name for path in run.directory.report.iterdir())
+    return f"{summary.read_text(encoding='utf-8')}\n{run.directory.report}/\n  " + "  ".join(files)
+
+
+def plain(run: Any) -> dict[str, Any]:
+    """A run as plain JSON values."""
+    from icl.runs.strict_json import as_number
+
+    status = run.directory.status
+    log = run.metrics if run.directory.metrics.is_file() else {}
+    return {
+        "path": str(run.path),
+        "name": run.directory.name,
+        "identity": run.identity,
+        "state": status.state.name.lower(),
+        "step": status.step,
+        "config": run.directory.config,
+        "last": {key: as_number(values[-1].item()) for key, values in log.items() if len(values)},
+    }
+
+
+def listing(out: Path, as_json: bool) -> str:
+    """All runs below a root, oldest first, and what is damaged there."""
+    from icl.runs.handle import Run
+    from icl.runs.query import list_runs
+
+    found = list_runs(out)
+    runs = [Run(directory) for directory in found.runs]
+    if as_json:
+        return json.dumps([plain(run) for run in runs])
+    rows = [("run", "name", "state", "step")]
+    for run in runs:
+        status = run.directory.status
+        rows.append((run.path.name, run.directory.name or "", status.state.name.lower(), str(status.step)))
+    lines = _columns(rows) if runs else [f"no runs in {out}; train one with: icl run linear-regression --depth 4"]
+    return "\n".join(lines + [f"damaged: {error}" for error in found.damaged])
+
+
+def show(name: str, out: Path, as_json: bool) -> str:
+    """One run: status, settings that differ from the defaults, and its report."""
+    run = load(name, out)
+    if as_json:
+        return json.dumps(plain(run))
+    status = run.directory.status
+    lines = [f"{run.path}  {status}", *status.warnings, str(run.config)]
+    return "\n".join(lines + (["", report(run)] if run.finished else []))
+
+
+def compare(name: str, out: Path, as_json: bool) -> str:
+    """Settings that differ between runs, and their last numbers."""
+    from icl.runs.handle import load_all
+
+    runs = load_all(name, out)
+    return json.dumps([plain(run) for run in runs]) if as_json else comparison(runs)
+
+
+def comparison(runs: Sequence[Any]) -> str:
+    """A table of runs: the settings in which they differ, state, last row of the log."""
+    flat = [_flat(run.directory.config) for run in runs]
+    paths = sorted({path for tree in flat for path in tree})
+    paths = [path for path in paths if len({json.dumps(tree.get(path)) for tree in flat}) > 1]
+    logs = [plain(run)["last"] for run in runs]
+    measured = [key for key in ("loss", "validation_loss", "excess") if any(key in log for log in logs)]
+    rows = [("run", *(path.split(".", 1)[-1] for path in paths), "state", *measured)]
+    for run, tree, log in zip(runs, flat, logs, strict=True):
+        numbers = [f"{log[key]:.4g}" if isinstance(log.get(key), float) else "" for key in measured]
+        state = run.directory.status.state.name.lower()
+        rows.append((run.path.name, *(str(tree.get(path, "")) for path in paths), state, *numbers))
+    return "\n".join(_columns(rows))
+
+
+def evaluate(
+    name: str,
+    out: Path,
+    on: str | None,
+    shifts: Sequence[str],
+    points: int | None,
+    prompts: int,
+    csv: Path | None,
+    as_json: bool,
+) -> str:
+    """A run measured on its own class, a shifted one, or another.
+
+    `bayes` is exact under the law that is evaluated; `bayes of training` is Bayes under the law the model was trained
+    on, where that differs.
+    """
+    from function_classes import shifts as shift_family
+    from function_classes.fields import build
+    from icl import custom, prng
+    from icl import evaluation as measuring
+    from icl import report as reports
+
+    run = load(name, out)
+    task: Any = run.task
+    if on is not None:
+        sizes = {key: getattr(task, key) for key in ("dim", "points") if hasattr(task, key)}
+        other = custom.resolve(on)
+        known = {field.name for field in type(task).registry.find(other).__dataclass_fields__.values()}
+        task = build(type(task).registry.find(other), {"name": other} | {k: v for k, v in sizes.items() if k in known})
+    if points is not None:
+        task = dataclasses.replace(task, points=points)
+    for text in shifts:
+        task = shift_family.parse(text).apply(task)
+    predictors = reports.predictors(run, task)
+    if task != run.task and run.task.bayes_kind.kind != "none":
+        predictors["bayes of training"] = run.task.bayes
+    table = measuring.evaluate(predictors, task, key=prng.stream(run.seed, "evaluation"), prompts=prompts)
+    if csv is not None:
+        table.to_csv(csv)
+    if as_json:
+        return table.to_json()
+    return f"{run.path.name} on {task.name}, {task.points} points, {prompts} prompts\n{table}"
+
+
+def identify(name: str, out: Path, prompts: int, as_json: bool) -> str:
+    """Which algorithm a run has become."""
+    from icl import identify as identifying
+    from icl import prng
+
+    run = load(name, out)
+    found = identifying.identify(run.model, run.task, key=prng.stream(run.seed, "identification"), prompts=prompts)
+    return found.to_json() if as_json else f"{run.path.name} is {found.sentence()}"
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        path = f"{prefix}.{key}" if prefix else key
+        found |= _flat(value, path) if isinstance(value, dict) else {path: value}
+    return found
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,0 +1,60 @@
+"""Code of the user's: a Python file named on the command line. Nothing found in a run or a configuration is imported."""
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+
+from function_classes.base import FunctionClass
+from function_classes.fields import ConfigError, Problem, nearest
+
+
+def load(path: str | Path) -> dict[str, type[FunctionClass]]:
+    """Runs a file and registers its function classes as `Name@<hash of the file>`, so that changed code is another
+    class. Raises ConfigError where the file is missing."""
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError([Problem(str(path), "no such file")])
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:10]
+    module_name = f"icl_custom_{digest}"
+    if module_name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        if spec is None or spec.loader is None:
+            raise ConfigError([Problem(str(path), "is not a Python file")])
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[module_name]
+            raise
+    found = {}
+    for name, member in vars(sys.modules[module_name]).items():
+        if inspect.isclass(member) and issubclass(member, FunctionClass) and member.__module__ == module_name:
+            found[name] = member
+            register(member, digest)
+    return found
+
+
+def register(member: type[FunctionClass], digest: str | None = None) -> str:
+    """The name of a class outside the registry, registered on first use: its own name and a hash of its source."""
+    known = FunctionClass.registry
+    if member.name and member.name in known and known.find(member.name) is member:
+        return member.name
+    digest = digest or hashlib.sha256(inspect.getsource(member).encode()).hexdigest()[:10]
+    known.add(f"{member.__name__}@{digest}")(member)
+    return member.name
+
+
+def resolve(word: str) -> str:
+    """A class name as it is; `./my_task.py:Cubic` as the registered name of the class in that file."""
+    if ".py" not in word:
+        return word
+    path, _, name = word.rpartition(":") if word.rpartition(":")[0].endswith(".py") else (word, "", "")
+    found = load(path)
+    if not name and len(found) == 1:
+        name = next(iter(found))
+    if name not in found:
+        raise ConfigError([Problem(word, f"no function class {name!r} in {path}{nearest(name, found)}")])
+    return found[name].name

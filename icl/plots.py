@@ -1,0 +1,98 @@
+"""The two figures of every report: how the loss fell, and what the error is after k examples."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from icl import style
+from icl.tables import Table
+
+UNITS = {"raw": "", "per_dim": " / dimension", "per_null": " / null", "nats": " (nats)"}
+
+WORDS = {
+    "squared_error": "squared error",
+    "clipped_squared_error": "squared error (clipped)",
+    "median_squared_error": "median squared error",
+    "distance": "distance to Bayes",
+    "nll": "negative log likelihood",
+    "accuracy": "accuracy",
+}
+
+
+def learning_curve(logs: Mapping[str, Mapping[str, np.ndarray]], title: str, unit: str) -> Any:
+    """Training and validation loss over steps, and the excess of validation loss over exact Bayes where it is known.
+
+    `logs` maps a run's label to the columns of its log; returns a matplotlib figure.
+    """
+    known = all("excess" in log for log in logs.values())
+    with style.styled() as plt:
+        figure, axes = plt.subplots(1, 2 if known else 1, figsize=(7.2 if known else 4.2, 2.9), squeeze=False)
+        for index, (label, log) in enumerate(logs.items()):
+            look = style.line(label if len(logs) > 1 else "model", index)
+            several = {"label": label} if len(logs) > 1 else {}
+            axes[0, 0].plot(log["step"], log["loss"], **look | {"alpha": 0.45, "linewidth": 1.0})
+            axes[0, 0].plot(log["step"], log["validation_loss"], **look, **several)
+            if known:
+                axes[0, 1].plot(log["step"], _positive(log["excess"]), **look, **several)
+        axes[0, 0].set(xlabel="optimizer steps", ylabel=f"loss ({unit})", title=title)
+        axes[0, 0].plot([], [], color="0.4", alpha=0.45, linewidth=1.0, label="training")
+        axes[0, 0].plot([], [], color="0.0", linewidth=2.0, label="validation")
+        axes[0, 0].set_yscale("log")
+        axes[0, 0].legend()
+        if known:
+            axes[0, 1].set(xlabel="optimizer steps", ylabel=f"validation loss above Bayes ({unit})", yscale="log")
+            axes[0, 1].set_title("excess over exact Bayes, all positions")
+        return figure
+
+
+def error_by_position(table: Table, title: str) -> Any:
+    """Error after k examples with 95 % intervals, for every predictor of the table; beside it the distance to Bayes."""
+    metrics = set(table["metric"].tolist())
+    error = "clipped_squared_error" if "clipped_squared_error" in metrics else "nll"
+    shown = [error] + (["distance"] if "distance" in metrics else [])
+    names = list(dict.fromkeys(table["predictor"].tolist()))
+    with style.styled() as plt:
+        figure, axes = plt.subplots(1, len(shown), figsize=(3.9 * len(shown) + 1.8, 3.4), squeeze=False)
+        for axis, metric in zip(axes[0], shown, strict=True):
+            low = _panel(axis, table, metric, names)
+            axis.set(xlabel="examples seen, k", ylabel=_label(table, metric), yscale="log" if low > 0 else "linear")
+            axis.set_title(title if metric == error else "squared distance or divergence from exact Bayes", fontsize=9)
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right center")
+        return figure
+
+
+def _panel(axis: Any, table: Table, metric: str, names: Sequence[str]) -> float:
+    """Draws one metric; returns the smallest value that is shown."""
+    others = [name for name in names if name not in ("model", "bayes", "null")]
+    lowest = np.inf
+    for name in names:
+        rows = table.where(predictor=name, metric=metric, seed=-1)
+        kept = rows["position"] >= 0
+        if not kept.any() or (metric == "distance" and name == "bayes"):
+            continue
+        order = np.argsort(rows["position"][kept])
+        k, value, low, high = (rows[c][kept][order] for c in ("position", "value", "low", "high"))
+        if np.nanmax(np.abs(value)) < 1e-6:
+            continue
+        look = style.line(name, others.index(name) if name in others else 0)
+        if len(k) == 1:
+            look["marker"] = "o"
+        axis.plot(k, value, label=name, **look)
+        axis.fill_between(k, low, high, color=look["color"], alpha=0.15, linewidth=0)
+        lowest = min(lowest, np.nanmin(value))
+    if metric == "distance":
+        axis.set_ylim(bottom=max(lowest, 1e-5) / 2)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    return lowest
+
+
+def _label(table: Table, metric: str) -> str:
+    units = table.where(metric=metric)["normalization"]
+    return WORDS.get(metric, metric) + UNITS.get(units[0] if len(units) else "raw", "")
+
+
+def _positive(values: np.ndarray) -> np.ndarray:
+    """Excess over Bayes is an estimate and may fall below zero by chance; a logarithmic axis then shows a gap."""
+    return np.where(values > 0, values, np.nan)

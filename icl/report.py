@@ -1,0 +1,85 @@
+"""What stands at the end of a run: the table, which algorithm it is, two figures, all in `report/`."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from icl import plots, prng, references, style
+from icl.evaluation import evaluate
+from icl.identify import Identification, identify
+from icl.runs import atomic
+from icl.runs.handle import Run
+from icl.tables import Table
+
+
+class Report(NamedTuple):
+    """A run's answer: the long table, what was identified, and the files written."""
+
+    table: Table
+    identification: Identification
+    files: tuple[Path, ...]
+
+
+def predictors(run: Run, task: Any = None) -> dict[str, Any]:
+    """The model, exact Bayes where there is one, and the standard references of the run's class (or of `task`)."""
+    task = run.task if task is None else task
+    found: dict[str, Any] = {"model": run.model}
+    if task.bayes_kind.kind != "none":
+        found["bayes"] = task.bayes
+    wanted = run.config.evaluation.references
+    known = references.standard(task) if wanted == "standard" else {"null": references.get("null")}
+    return found | known
+
+
+def make(run: Run) -> Report:
+    """Evaluates, identifies and draws a run, and writes table.csv, identify.json, summary.txt and the figures.
+
+    The prompts come from the run's evaluation stream, which shares none with training.
+    """
+    task, config = run.task, run.config
+    table = evaluate(
+        predictors(run), task, key=prng.stream(config.seed, "evaluation"), prompts=config.evaluation.prompts
+    )
+    key = prng.stream(config.seed, "identification")
+    identification = identify(run.model, task, key=key, prompts=config.evaluation.prompts)
+    where = run.directory.report
+    atomic.make_directory(where)
+    with atomic.storage(where, "write the report to"):
+        table.to_csv(where / "table.csv")
+        origin = f"configuration {run.identity}, step {run.step}"
+        curve = plots.learning_curve({run.name: run.metrics}, title(run), unit(task))
+        files = style.save(curve, where / "learning_curve", origin=origin)
+        errors = plots.error_by_position(table, title(run))
+        files += style.save(errors, where / "error_by_position", origin=origin)
+    summary = summarise(run, table, identification)
+    atomic.write_atomic(where / "identify.json", (identification.to_json() + "\n").encode())
+    atomic.write_atomic(where / "found.json", (json.dumps(table.found, indent=1) + "\n").encode())
+    atomic.write_atomic(where / "summary.txt", (summary + "\n").encode())
+    return Report(table, identification, (where / "table.csv", *files, where / "summary.txt"))
+
+
+def title(run: Run) -> str:
+    """The run in a few words, layout included: it is part of every result."""
+    model = run.config.model
+    size = f"depth {model.depth}, width {model.width}, " if hasattr(model, "depth") else ""
+    return f"{run.task.name}: {size}{model.layout.name} tokens"
+
+
+def unit(task: Any) -> str:
+    return "squared error" if task.y_space.kind == "real" else "nats"
+
+
+def summarise(run: Run, table: Table, identification: Identification) -> str:
+    """The text a run ends with: averages over positions, then one plain sentence."""
+    metrics = set(table["metric"].tolist())
+    error = "clipped_squared_error" if "clipped_squared_error" in metrics else "nll"
+    shown = [m for m in ("distance", error, "accuracy") if m in metrics]
+    note = "clipped errors: at most ten null risks at a position, since least squares has none finite near k = dim"
+    lines = [
+        f"{title(run)}; {run.config.evaluation.prompts} fresh prompts, mean over positions",
+        str(Table.from_rows([tuple(r.values()) for r in table.where(position=-1, seed=-1, metric=shown).rows])),
+        *([note] if error == "clipped_squared_error" else []),
+        "",
+        f"The trained model is {identification.sentence()}",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,128 @@
+"""What a probe is, and what it returns: numbers with named axes, units and intervals, a picture, a decision rule."""
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from function_classes.base import FunctionClass, NotAvailable
+from function_classes.fields import Fields
+from function_classes.registry import Registry
+from icl import style
+from icl.runs import atomic
+from icl.tables import COLUMNS, Table
+
+
+class ProbeResult:
+    """What a probe measured. `table` is in the one long schema; `arrays` hold raw values, with their `axes` by name."""
+
+    def __init__(
+        self,
+        name: str,
+        question: str,
+        rule: str,
+        answer: str,
+        table: Table,
+        arrays: dict[str, np.ndarray],
+        axes: dict[str, tuple[str, ...]],
+    ):
+        for key, array in arrays.items():
+            if len(axes[key]) != np.ndim(array):
+                raise ValueError(f"{key} has {np.ndim(array)} axes, named are {axes[key]}")
+        self.name, self.question, self.rule, self.answer = name, question, rule, answer
+        self.long, self.arrays, self.axes = table, arrays, axes
+
+    def table(self) -> Table:
+        return self.long
+
+    def summary(self) -> str:
+        """Question, answer and the rule by which it was decided."""
+        return f"{self.question}\n{self.answer}\n(rule: {self.rule})"
+
+    def to_json(self) -> str:
+        meta = {"name": self.name, "question": self.question, "rule": self.rule, "answer": self.answer}
+        axes = {key: list(names) for key, names in self.axes.items()}
+        return json.dumps(meta | {"axes": axes, "table": json.loads(self.long.to_json())})
+
+    def plot(self) -> Any:
+        """Every metric over positions, one panel each, with 95 % intervals. Returns a matplotlib figure."""
+        metrics = list(dict.fromkeys(self.long["metric"].tolist()))
+        with style.styled() as plt:
+            figure, axes = plt.subplots(1, len(metrics), figsize=(3.6 * len(metrics) + 1.6, 3.2), squeeze=False)
+            for axis, metric in zip(axes[0], metrics, strict=True):
+                rows = self.long.where(metric=metric)
+                for index, name in enumerate(dict.fromkeys(rows["predictor"].tolist())):
+                    one = rows.where(predictor=name)
+                    kept = one["position"] >= 0
+                    k, value, low, high = (one[c][kept] for c in ("position", "value", "low", "high"))
+                    look = style.line(name, index)
+                    axis.plot(k, value, label=name, **look)
+                    axis.fill_between(k, low, high, color=look["color"], alpha=0.15, linewidth=0)
+                unit = rows["normalization"][0]
+                axis.set(xlabel="examples seen, k", ylabel=f"{metric.replace('_', ' ')} ({unit.replace('_', ' ')})")
+                if np.nanmin(rows["value"]) > 0 and metric != "linearity_r2":
+                    axis.set_yscale("log")
+                axis.xaxis.get_major_locator().set_params(integer=True)
+            axes[0, 0].set_title(self.name)
+            handles: dict[str, Any] = {}
+            for axis in axes[0]:
+                handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+            figure.legend(handles.values(), handles.keys(), loc="outside right center")
+            return figure
+
+    def save(self, directory: str | Path) -> Path:
+        """Writes result.json, arrays.npz, table.csv and the picture; `load` reads them back without pickle."""
+        directory = Path(directory)
+        atomic.make_directory(directory)
+        with atomic.storage(directory, "write the probe to"):
+            np.savez(directory / "arrays.npz", **self.arrays)
+            self.long.to_csv(directory / "table.csv")
+            style.save(self.plot(), directory / self.name, origin=f"probe {self.name}")
+        atomic.write_atomic(directory / "result.json", (self.to_json() + "\n").encode())
+        return directory
+
+
+def load(directory: str | Path) -> ProbeResult:
+    """A saved result. Executes nothing that is in the files."""
+    directory = Path(directory)
+    meta = json.loads((directory / "result.json").read_text(encoding="utf-8"))
+    with np.load(directory / "arrays.npz", allow_pickle=False) as file:
+        arrays = {key: file[key] for key in file.files}
+    columns = {
+        key: [np.nan if v is None else v for v in values] for key, values in meta["table"]["columns"].items()
+    }
+    table = Table({key: columns[key] for key in COLUMNS}, meta["table"]["found"], meta["table"]["notes"])
+    axes = {key: tuple(names) for key, names in meta["axes"].items()}
+    return ProbeResult(meta["name"], meta["question"], meta["rule"], meta["answer"], table, arrays, axes)
+
+
+class Probe(Fields):
+    """A measurement on a predictor. Calling it on a run uses the run's model and class; any other predictor needs
+    `task`. Raises NotAvailable where the probe makes no sense, with the reason."""
+
+    registry: ClassVar[Registry] = Registry("probe", "probes", "icl.probes")
+    question: ClassVar[str] = ""
+    rule: ClassVar[str] = ""
+
+    def refuses(self, task: FunctionClass) -> str | None:
+        """None, or why this probe cannot be used on predictors of such a class."""
+        return None
+
+    def measure(self, predictor: Any, task: FunctionClass, key: PRNGKeyArray, prompts: int) -> ProbeResult:
+        raise NotImplementedError
+
+    def __call__(
+        self, subject: Any, *, key: PRNGKeyArray, task: FunctionClass | None = None, prompts: int = 256
+    ) -> ProbeResult:
+        task = getattr(subject, "task", None) if task is None else task
+        if task is None:
+            raise NotAvailable(f"{self.name}: give task=..., since {type(subject).__name__} is no run")
+        if prompts < 8:
+            raise NotAvailable(f"{self.name}: needs at least 8 prompts for an interval, got {prompts}")
+        reason = self.refuses(task)
+        if reason is not None:
+            raise NotAvailable(f"{self.name}: {reason}")
+        predictor = subject.model if hasattr(subject, "directory") else subject
+        return self.measure(predictor, task, key, prompts)

@@ -1,0 +1,89 @@
+"""Which linear function does a predictor apply after k examples? The weights of a fit to its answers on fresh queries.
+
+ILWD of Akyurek et al. 2022: w_k = argmin_w sum_i (A(D_k)(x'_i) - w'x'_i)^2 over fresh x'_i, no intercept; compared with
+the weights of references by |w_k - w_ref|^2 / dim. The fit's R^2 says whether "weights" is a fair word.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from function_classes.base import FunctionClass, Predictor, Prompt
+from function_classes.fields import setting
+from function_classes.spaces import Real
+from icl import references
+from icl.errors import settle
+from icl.predict_at import predict_at
+from icl.resampling import mean_interval, resamples
+from icl.tables import Table
+from probes.base import Probe, ProbeResult
+
+
+@Probe.registry.add("implicit-weights", papers=("akyurek-2022", "panwar-2023"))
+class ImplicitWeights(Probe):
+    """For each k, `queries` fresh inputs per input dimension; least squares without intercept in float64."""
+
+    question = "Which linear function of the query does the predictor apply after k examples?"
+    rule = "linear where R^2 is above 0.95 at every k >= 1; nearest reference by the mean of |w - w_ref|^2 over k"
+    queries: int = setting(4, "fresh queries per input dimension", at_least=2)
+
+    def refuses(self, task: FunctionClass) -> str | None:
+        vector = isinstance(task.x_space, Real) and len(task.x_space.shape) == 1
+        if not vector or task.y_space != Real() or task.steps > 1:
+            return f"needs vectors in and a number out, and {task.name} has neither weights nor a linear reading"
+        return None
+
+    def measure(self, predictor: Predictor, task: FunctionClass, key: PRNGKeyArray, prompts: int) -> ProbeResult:
+        draw, fresh, calibration = jax.random.split(key, 3)
+        batch = task.batch(draw, prompts)
+        weights, r2 = _read(predictor, task, batch, fresh, self.queries * task.x_space.shape[0])
+        named = {name: settle(r, task, calibration) for name, r in references.standard(task).items()}
+        known = {name: r for name, r in named.items() if hasattr(r, "weights")}
+        gaps = {}
+        for name, reference in known.items():
+            other = np.asarray(jax.vmap(lambda p, r=reference: r.weights(p))(jax.vmap(Prompt.hide)(batch)))
+            gaps[name] = np.mean((weights - other) ** 2, -1)
+        draws = resamples(prompts)
+        rows = []
+        for name, values, metric, unit in [
+            ("model", r2, "linearity_r2", "raw"),
+            *((name, gap, "weight_distance", "per_dim") for name, gap in gaps.items()),
+        ]:
+            for k in range(values.shape[1]):
+                value, low, high = mean_interval(values[:, k], draws)
+                rows.append((name, -1, k, metric, unit, value, low, high, prompts))
+        # Least squares has no finite mean distance near k = dim, so references are ranked by medians.
+        typical = {name: float(np.mean(np.median(gap, 0))) for name, gap in gaps.items()}
+        nearest = min(typical, key=lambda name: typical[name])
+        linear = float(np.min(np.mean(r2[:, 1:], 0))) if r2.shape[1] > 1 else float("nan")
+        answer = f"R^2 of a linear reading is at least {linear:.3f} for k >= 1; nearest weights: {nearest}"
+        arrays = {"weights": weights, "linearity_r2": r2}
+        axes = {"weights": ("prompt", "position", "dim"), "linearity_r2": ("prompt", "position")}
+        return ProbeResult(self.name, self.question, self.rule, answer, Table.from_rows(rows), arrays, axes)
+
+
+def _read(
+    predictor: Predictor, task: FunctionClass, batch: Prompt, key: PRNGKeyArray, queries: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (prompt, position, D) and R^2 (prompt, position) of linear fits to answers on fresh inputs."""
+    points = batch.ys.shape[1]
+
+    @jax.jit
+    def ask(prompt: Prompt, key: PRNGKeyArray) -> tuple[Float[Array, "P N D"], Float[Array, "P N"]]:
+        keys = jax.random.split(key, points)
+
+        def at(k: Array, key: PRNGKeyArray):
+            rows = jax.vmap(lambda one: task.sample_inputs(prompt.latent, one)[0])(jax.random.split(key, queries))
+            answer = predict_at(predictor, prompt.hide(), k, rows)
+            return rows, answer.as_mean(task.y_space)
+
+        return jax.lax.map(lambda a: at(*a), (jnp.arange(points), keys))
+
+    many = jax.jit(lambda prompts, keys: jax.lax.map(lambda a: ask(*a), (prompts, keys), batch_size=16))
+    xs, answers = (np.asarray(a, np.float64) for a in many(batch, jax.random.split(key, batch.ys.shape[0])))
+    weights = np.linalg.pinv(xs) @ answers[..., None]
+    residual = np.sum((answers - (xs @ weights)[..., 0]) ** 2, -1)
+    total = np.sum(answers**2, -1)
+    silent = total <= 1e-12
+    return weights[..., 0], np.where(silent, 1.0, 1 - residual / np.where(silent, 1.0, total))
