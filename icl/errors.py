@@ -35,8 +35,8 @@ class Oracle(eqx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Errors:
-    """`values[metric]` has axes (predictor, seed, prompt, position, step), NaN where `have[metric]` lacks a predictor or
-    it has fewer seeds. `weights` and `null` (squared error of predicting 0) have axes (prompt, position, step)."""
+    """`values[metric]` has axes (predictor, seed, prompt, position, step), NaN where `have[metric]` lacks a predictor
+    or it has fewer seeds. `weights` and `null` (squared error of predicting 0) have axes (prompt, position, step)."""
 
     task: FunctionClass
     predictors: tuple[str, ...]

@@ -54,7 +54,8 @@ def evaluate(
 
 def reduce(result: Errors, normalization: Normalization = "auto") -> Table:
     """The table of errors that are already there."""
-    name, divisor = _normalize(result, normalization)
+    risk = None if result.null is None else float(np.nanmean(null_risk(result)))
+    name, divisor = normalize(result.task, risk, normalization)
     draws = _Resampled(result.weights)
     rows = []
     for predictor in result.predictors:
@@ -110,8 +111,10 @@ def _metrics(result: Errors, predictor: str) -> Iterator[tuple[str, np.ndarray]]
                 yield "median_squared_error", np.where(scored, values, np.nan)
 
 
-def _normalize(result: Errors, wanted: str) -> tuple[str, float]:
-    inputs, nats = result.task.x_space, categorical(result.space)
+def normalize(task: FunctionClass, risk: float | None, wanted: str = "auto") -> tuple[str, float]:
+    """The name of the normalization of squared errors on a class and what they are divided by; `risk` is the mean
+    null risk. ValueError where it does not fit the class."""
+    inputs, nats = task.x_space, categorical(task.y_space)
     if wanted == "auto":
         vectors = isinstance(inputs, Real | Signs) and len(inputs.shape) == 1
         wanted = "nats" if nats else ("per_dim" if vectors else "per_null")
@@ -122,9 +125,9 @@ def _normalize(result: Errors, wanted: str) -> tuple[str, float]:
     if wanted == "nats":
         raise ValueError("nats are for symbols and signs; numbers have raw, per_dim or per_null")
     if wanted == "per_null":
-        return wanted, float(np.nanmean(null_risk(result)))
+        return wanted, risk
     if inputs.features == 0:
-        raise ValueError(f"per_dim needs inputs, {result.task.name} is a stream; use raw or per_null")
+        raise ValueError(f"per_dim needs inputs, {task.name} is a stream; use raw or per_null")
     return wanted, float(inputs.features)
 
 

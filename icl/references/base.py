@@ -32,6 +32,8 @@ class Reference(Fields):
 
     registry: ClassVar[Registry] = Registry("reference", "icl.references", "icl.references")
     cost: ClassVar[Literal["cheap", "slow"]] = "cheap"
+    # Contract tests demand that predictions respond to what may be used, unless the reference says otherwise.
+    ignores_prompt: ClassVar[bool] = False
     # A continuous family names the field that runs through it; {} in the words takes its value.
     family_parameter: ClassVar[str | None] = None
     family_words: ClassVar[str] = ""

@@ -1,6 +1,6 @@
 """Predictors that ignore the prompt: the floor below which nothing has been learned in context."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -16,6 +16,8 @@ from icl.references.base import Reference, plain
 @Reference.registry.add("null", papers=("garg-2022",))
 class Null(Reference):
     """0 for numbers and signs, the uniform distribution for symbols (their number comes with `calibrate`)."""
+
+    ignores_prompt: ClassVar[bool] = True
 
     @classmethod
     def standard(cls, task: FunctionClass) -> tuple[Reference, ...]:
@@ -45,6 +47,8 @@ class Uniform(eqx.Module):
 class PriorMean(Reference):
     """The mean of y at each position over the class, or the frequencies of symbols there (one count added to each),
     from the calibration prompts: the best predictor that ignores the prompt, up to their number."""
+
+    ignores_prompt: ClassVar[bool] = True
 
     def calibrate(self, task: FunctionClass, key: PRNGKeyArray, prompts: int = 512) -> Predictor:
         shown = draw(task, key, 0, prompts).scores

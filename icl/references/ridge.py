@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.base import FunctionClass, Predictor, Prompt
 from function_classes.fields import setting
-from function_classes.posteriors import linear_filter
+from function_classes.posteriors import least_squares_filter, linear_filter
 from icl.references.base import LinearPredictor, LinearReference, Reference, plain
 from icl.references.calibration import Fold, fold, search
 
@@ -68,8 +68,18 @@ class CalibratedRidge(LinearPredictor):
 
 
 def _weights(prompt: Prompt, penalty: Float[Array, ""] | float) -> Float[Array, "P D"]:
+    """The filter's limit of no noise holds for consistent labels only, so penalty 0 is Greville's method. The condition
+    is the same for all prompts of a batch, which keeps it a branch."""
+    penalty = jnp.asarray(penalty, jnp.float32)
+
+    def filtered(xs: Float[Array, "P D"], ys: Float[Array, "P"]) -> Float[Array, "P D"]:
+        return linear_filter(xs, ys, 1.0, jnp.sqrt(penalty)).weights
+
+    def limit(xs: Float[Array, "P D"], ys: Float[Array, "P"]) -> Float[Array, "P D"]:
+        return least_squares_filter(xs, ys).weights
+
     xs, ys = prompt.xs.astype(jnp.float32), prompt.ys.astype(jnp.float32)
-    return linear_filter(xs, ys, 1.0, jnp.sqrt(jnp.asarray(penalty, jnp.float32))).weights
+    return jax.lax.cond(penalty > 0, filtered, limit, xs, ys)
 
 
 @eqx.filter_jit

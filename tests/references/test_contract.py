@@ -1,0 +1,184 @@
+"""What every registered reference promises, on a class of vectors and on a stream: nothing here lists the members."""
+
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from function_classes import FunctionClass, NotAvailable, Prediction, Prompt, Symbols, get
+from function_classes.base import BayesKind
+from function_classes.spaces import Nothing
+from icl import references
+from icl.predict_at import predict_at
+from icl.programs import predict
+from icl.references.base import Reference
+
+POINTS = 6
+
+
+class Stream(FunctionClass):
+    """Symbols 0..2 in a row, each drawn from one law per prompt."""
+
+    points: int = POINTS
+
+    @property
+    def x_space(self):
+        return Nothing()
+
+    @property
+    def y_space(self):
+        return Symbols(3)
+
+    @property
+    def bayes_kind(self):
+        return BayesKind("exact", "Dirichlet(1)")
+
+    def sample_latent(self, key):
+        return jax.random.dirichlet(key, jnp.ones(3))
+
+    def sample_prompt(self, latent, key):
+        ys = jax.random.categorical(key, jnp.log(latent), shape=(self.points,))
+        return Prompt(jnp.zeros((self.points, 0)), ys, latent)
+
+    def bayes(self, prompt):
+        seen = jnp.cumsum(jax.nn.one_hot(prompt.ys, 3, dtype=jnp.float32), 0)
+        seen = jnp.concatenate([jnp.zeros((1, 3)), seen[:-1]]) + 1
+        return Prediction(log_probs=jnp.log(seen / jnp.sum(seen, -1, keepdims=True)))
+
+
+TASKS = {"vectors": get("linear-regression", dim=3, points=POINTS, noise_std=0.3), "stream": Stream()}
+PAIRS = [
+    (name, kind)
+    for kind, task in TASKS.items()
+    for name in references.names()
+    if Reference.registry.find(name).example(task).applies(task) is None
+]
+ON_VECTORS = [(name, kind) for name, kind in PAIRS if kind == "vectors"]
+
+
+@functools.cache
+def settled(name, kind):
+    return Reference.registry.find(name).example(TASKS[kind]).calibrate(TASKS[kind], jax.random.key(3), prompts=64)
+
+
+def leaks(predictor, prompt, fill):
+    """Positions whose prediction changes in any bit when everything revealed after it is replaced by `fill`."""
+    points = prompt.points
+    xs, ys = (np.repeat(np.asarray(a)[None], points, 0) for a in (prompt.xs, prompt.ys))
+    same = Prompt(jnp.asarray(xs), jnp.asarray(ys))
+    for k in range(points):
+        xs[k, k + 1 :], ys[k, k:] = fill, fill
+    changed, original = predict(predictor, Prompt(jnp.asarray(xs), jnp.asarray(ys))), predict(predictor, same)
+    pairs = list(zip(jax.tree.leaves(changed), jax.tree.leaves(original), strict=True))
+    return [k for k in range(points) if not all(np.array_equal(a[k, k], b[k, k]) for a, b in pairs)]
+
+
+@pytest.mark.parametrize(("name", "kind"), PAIRS)
+def test_nothing_revealed_later_reaches_a_prediction(name, kind):
+    prompt = TASKS[kind].sample(jax.random.key(0)).hide()
+    for fill in (jnp.nan, 1e18) if kind == "vectors" else (-7, 10**6):
+        assert leaks(settled(name, kind), prompt, fill) == []
+
+
+@pytest.mark.parametrize(("name", "kind"), ON_VECTORS)
+def test_gradient_of_the_past_is_zero_and_of_the_allowed_is_not(name, kind):
+    prompt = TASKS[kind].sample(jax.random.key(1)).hide()
+    predictor = settled(name, kind)
+
+    def means(ys):
+        return predictor(Prompt(prompt.xs, ys)).mean
+
+    jacobian = np.asarray(jax.jit(jax.jacrev(means))(prompt.ys))
+    assert np.all(np.triu(jacobian) == 0)
+    if not Reference.registry.find(name).ignores_prompt:
+        assert all(np.any(jacobian[k, :k] != 0) for k in range(1, POINTS))
+
+
+def test_symbols_respond_to_what_was_seen():
+    predictor = jax.jit(settled("k-gram", "stream"))
+    first = predictor(Prompt(jnp.zeros((4, 0)), jnp.array([0, 1, 0, 2]))).log_probs
+    second = predictor(Prompt(jnp.zeros((4, 0)), jnp.array([0, 2, 0, 2]))).log_probs
+    assert np.any(np.asarray(first)[3] != np.asarray(second)[3])
+
+
+def test_a_planted_leak_is_caught():
+    class Standardized(eqx.Module):
+        def __call__(self, prompt):
+            scale = jnp.sqrt(jnp.mean(jnp.square(prompt.ys)))
+            return Prediction(mean=references.get("averaging")(prompt).mean * scale)
+
+    prompt = TASKS["vectors"].sample(jax.random.key(0)).hide()
+    assert set(leaks(Standardized(), prompt, 3.0)) >= {1, 2, 3, 4, 5}
+
+
+@pytest.mark.parametrize(("name", "kind"), ON_VECTORS)
+def test_predict_at_is_the_prediction_at_a_replaced_input(name, kind):
+    task, predictor, k = TASKS[kind], settled(name, kind), 4
+    prompt = task.sample(jax.random.key(2)).hide()
+    xs = jax.random.normal(jax.random.key(5), (3, 3))
+    fast, slow = eqx.filter_jit(lambda p: (predict_at(p, prompt, k, xs), predict_at(lambda q: p(q), prompt, k, xs)))(
+        predictor
+    )
+    fast, slow = fast.mean, slow.mean
+    assert fast.shape == (3,)
+    np.testing.assert_allclose(fast, slow, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "kind"), PAIRS)
+def test_labels_of_standard_members_are_their_own(name, kind):
+    members = Reference.registry.find(name).standard(TASKS[kind])
+    assert len({member.label for member in members}) == len(members)
+
+
+@pytest.mark.parametrize("name", references.names())
+def test_members_of_a_family_say_how_they_are_called(name):
+    family = Reference.registry.find(name)
+    for kind, task in TASKS.items():
+        for member in family.families(task):
+            if member.applies(task) is None:
+                assert family.family_parameter in {field for field in family.__dataclass_fields__}, kind
+                values = np.asarray(member.family_values(task), float)
+                assert np.all(np.diff(np.log(values)) > 0)
+                assert "7.5" in member.family_words.format("7.5")
+
+
+def test_explain_gives_a_reason_or_none():
+    reasons = references.explain(TASKS["stream"])
+    assert reasons["null"] is None
+    assert "stream" in reasons["ridge"]
+    assert references.explain(TASKS["vectors"])["ridge"] is None
+    assert set(references.standard(TASKS["stream"])) == {
+        "null",
+        "unigram (alpha 1)",
+        "bigram (alpha 1)",
+        "trigram (alpha 1)",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("ridge", {"penalty": "class"}),
+        ("gradient-descent", {"rate": "position"}),
+        ("stochastic-gradient", {}),
+        ("nearest-neighbors", {"neighbors": "class"}),
+        ("prior-mean", {}),
+        ("k-gram", {}),
+    ],
+)
+def test_unresolved_references_refuse_to_predict(name, fields):
+    with pytest.raises(NotAvailable, match="calibrate"):
+        references.get(name, **fields)(TASKS["vectors"].sample(jax.random.key(0)))
+
+
+def test_bayes_of_compares_spaces():
+    narrow = references.get("bayes-of", task=get("linear-regression", dim=2))
+    assert "inputs" in narrow.applies(TASKS["vectors"])
+    other = references.get("bayes-of", task=get("linear-regression", dim=3, noise_std=1.0, points=2))
+    prompt = TASKS["vectors"].sample(jax.random.key(0))
+    ridge = references.get("ridge", penalty=1.0)
+    np.testing.assert_allclose(jax.jit(other)(prompt).mean, jax.jit(ridge)(prompt).mean, rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(other.weights)(prompt), jax.jit(ridge.weights)(prompt), rtol=1e-4, atol=1e-5)
