@@ -62,8 +62,8 @@ def read_index(path: str | os.PathLike[str]) -> Index:
         index = _understand(fields)
     except (KeyError, TypeError, ValueError) as error:
         raise NotARun(file, f"is no index of a checkpoint: {type(error).__name__} {error}") from None
-    if fields["byteorder"] != sys.byteorder:
-        raise Incompatible(file, f"was written on a {fields['byteorder']}-endian machine, this one is {sys.byteorder}")
+    if fields.get("byteorder") != sys.byteorder:
+        raise Incompatible(file, f"has byte order {fields.get('byteorder')!r}, this machine {sys.byteorder!r}")
     if COMPLETE.fullmatch(path.name) and path.name != name_of(index.step):
         raise NotARun(file, f"says step {index.step}, which is not the step in the name of its directory")
     return index
