@@ -1,0 +1,114 @@
+"""The function classes under contract: every registered one with its defaults, and what its author wants beside."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import function_classes as fc
+from function_classes import FunctionClass, Prediction, Prompt, Real
+from tests.harness import beats_bayes, losses
+
+POINTS = 7
+PROMPTS = 2048
+
+GP = {"name": "gaussian-process", "kernel": "rbf", "points": POINTS}
+VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
+    "chain-of-thought": (
+        {"dim": 2, "layers": 2, "intermediates": "hidden"},
+        {"dim": 3, "layers": 1, "noise_std": 0.3},
+    ),
+    "gaussian-process": (
+        {"dim": 2, "kernel": "matern-5/2", "lengthscale": 1.5, "scale": 2.0, "noise_std": 0.3},
+        {"kernel": "periodic", "period": 1.7, "lengthscale": 0.9, "noise_std": 0.2},
+    ),
+    "letter-digit": ({"letters": 2},),
+    "linear-regression": ({"dim": 3, "noise_std": 1.0, "weight_std": 0.5, "inputs": "uniform"},),
+    "markov": ({"symbols": 2, "order": 2, "alpha": 0.4}, {"symbols": 4, "order": 0}),
+    "shifted-inputs": ({"base": GP, "shift": {"name": "mean-shift", "value": 0.7}},),
+}
+
+
+class Case:
+    """One configuration, and what one compiled program says about it. Float fields enter the program as data."""
+
+    def __init__(self, task: FunctionClass):
+        self.task = task
+        self.traces = 0
+        self._program = jax.jit(self._run, static_argnames="n")
+
+    def _run(self, task: FunctionClass, key: jax.Array, n: int) -> dict[str, Any]:
+        self.traces += 1
+        prompts = task.batch(key, n)
+        one = task.sample_latent(jax.random.fold_in(key, 1))
+        again = jax.vmap(lambda i: task.sample_prompt(one, jax.random.fold_in(key, i)))(jnp.arange(4))
+        found = {"prompts": prompts, "one task": again}
+        if task.bayes_kind.kind != "none":
+            found["bayes"] = jax.vmap(task.bayes)(prompts)
+            found["log predictive"] = jax.vmap(task.log_predictive)(prompts)
+        return found
+
+    def run(self, seed: int = 0, task: FunctionClass | None = None, n: int = PROMPTS) -> dict[str, Any]:
+        return self._program(self.task if task is None else task, jax.random.key(seed), n)
+
+    @functools.cached_property
+    def result(self) -> dict[str, Any]:
+        return self.run()
+
+    @property
+    def prompts(self) -> Prompt:
+        return self.result["prompts"]
+
+    @functools.cached_property
+    def few(self) -> Prompt:
+        return jax.tree.map(lambda a: a[:16], self.prompts)
+
+    def perturbed(self, factor: float) -> list[FunctionClass]:
+        """The task with one float field multiplied, for every such field, nested ones too."""
+        leaves, structure = jax.tree.flatten(self.task)
+        changes = [[*leaves[:i], leaf * factor, *leaves[i + 1 :]] for i, leaf in enumerate(leaves)]
+        return [jax.tree.unflatten(structure, change) for change in changes]
+
+    def tempered(self, factor: float) -> Prediction:
+        """Bayes made bolder or more timid: the mean multiplied, or probabilities raised to a power."""
+        bayes = self.result["bayes"]
+        if isinstance(self.task.y_space, Real):
+            return Prediction(mean=factor * bayes.mean)
+        powers = factor * jnp.maximum(bayes.as_log_probs(self.task.y_space), -100.0)
+        return Prediction(log_probs=jax.nn.log_softmax(powers))
+
+    def losses(self, prediction: Prediction) -> np.ndarray:
+        return losses(self.task, self.prompts, prediction)
+
+    def beats_bayes(self, prediction: Prediction) -> bool:
+        return beats_bayes(self.losses(prediction), self.losses(self.result["bayes"])).beats
+
+    def residuals(self) -> np.ndarray:
+        """(N, places): zero on average at every place where Bayes is the posterior of this very generator.
+
+        Real outputs: (y - mean)^2 / variance - 1. Others: -log p(target) minus the entropy Bayes claims for it.
+        """
+        bayes, space = self.result["bayes"], self.task.y_space
+        if isinstance(space, Real):
+            scores, mean, variance = (
+                np.asarray(a, np.float64) for a in (self.prompts.scores, bayes.mean, bayes.variance)
+            )
+            return ((scores - mean) ** 2 / variance - 1).reshape(PROMPTS, -1)
+        log_probs = np.maximum(np.asarray(bayes.as_log_probs(space), np.float64), -1e3)
+        entropy = -(np.exp(log_probs) * log_probs).sum(-1)
+        everywhere = Prompt(self.prompts.xs, self.prompts.ys, None, self.prompts.targets)
+        surprise = losses(self.task, everywhere, bayes)
+        return (surprise - entropy).reshape(PROMPTS, -1)
+
+
+@functools.cache
+def cases(name: str) -> tuple[Case, ...]:
+    """The cases of one registered class: defaults with few points, then its variants."""
+    fields = ({}, *VARIANTS.get(name, ()))
+    return tuple(Case(fc.get(name, **{"points": POINTS, **one})) for one in fields)
+
+
+def value_shape(task: FunctionClass, points: int) -> tuple[int, ...]:
+    return (points, *((task.steps,) if task.steps > 1 else ()), *task.y_space.shape)

@@ -1,0 +1,202 @@
+"""What every registered function class promises; a new class is tested here by being registered.
+
+Add configurations that differ from the defaults to `cases.VARIANTS`.
+"""
+
+import dataclasses
+import doctest
+import importlib
+import json
+import pkgutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import function_classes as fc
+from function_classes import FunctionClass, Nothing, Prompt, Real, Symbols
+from function_classes.fields import build, dump
+from tests.conftest import rotate
+from tests.function_classes.cases import POINTS, PROMPTS, VARIANTS, Case, cases, value_shape
+from tests.harness import Interventions, beats_bayes, gradient_leaks
+
+# Fields of a class are plain flags in a shell, beside those of models and training.
+TAKEN = set(
+    """depth width heads mixer layout steps batch seed optimizer learning_rate name checkpoint_every seeds on at
+set json dry_run help shift""".split()
+)
+
+
+def pytest_generate_tests(metafunc):
+    if "case" in metafunc.fixturenames:
+        names = rotate(metafunc.config, fc.names())
+        found = [(f"{name}-{i}", name, i) for name in names for i in range(1 + len(VARIANTS.get(name, ())))]
+        metafunc.parametrize("case", [(n, i) for _, n, i in found], ids=[label for label, _, _ in found], indirect=True)
+
+
+@pytest.fixture
+def case(request) -> Case:
+    name, index = request.param
+    return cases(name)[index]
+
+
+def exact(case: Case) -> Case:
+    if not case.task.bayes_kind.exact:
+        pytest.skip(f"no exact Bayes: {case.task.bayes_kind.detail}")
+    return case
+
+
+def same_bits(a, b) -> bool:
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.asarray(x).tobytes() == np.asarray(y).tobytes() for x, y in pairs)
+
+
+def test_variants_belong_to_registered_classes():
+    assert set(VARIANTS) <= set(fc.names())
+
+
+@pytest.mark.parametrize("module", [m.name for m in pkgutil.iter_modules(fc.__path__)])
+def test_doctests(module):
+    result = doctest.testmod(importlib.import_module(f"function_classes.{module}"))
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("name", fc.names())
+def test_fields_are_free_flags_and_documented(name):
+    fields = dataclasses.fields(FunctionClass.registry.find(name))
+    taken = TAKEN - {"shift"} if name == "shifted-inputs" else TAKEN
+    assert not {field.name for field in fields} & taken
+    assert all(field.metadata["rule"].doc for field in fields)
+
+
+def test_configuration_survives_json(case):
+    assert build(FunctionClass, json.loads(json.dumps(dump(case.task)))) == case.task
+
+
+@pytest.mark.parametrize("more", [0, 5])
+def test_shapes_and_dtypes(case, more):
+    task = dataclasses.replace(case.task, points=POINTS + more)
+    points = POINTS + more
+    prompt = jax.eval_shape(task.sample, jax.random.key(0))
+    inputs = (0,) if isinstance(task.x_space, Nothing) else task.x_space.shape
+    assert prompt.xs.shape == (points, *inputs)
+    assert prompt.ys.shape == value_shape(task, points)
+    assert prompt.ys.dtype == (jnp.int32 if isinstance(task.y_space, Symbols) else jnp.float32)
+    assert prompt.targets is None or (prompt.targets.shape, prompt.targets.dtype) == (prompt.ys.shape, prompt.ys.dtype)
+    if case.task.bayes_kind.kind == "none":
+        with pytest.raises(fc.NotAvailable, match=case.task.bayes_kind.detail[:20]):
+            task.bayes(prompt)
+        return
+    # The length comes from the prompt: a class with other `points` must agree, and nothing needs the latent.
+    lead = (points, task.steps) if task.steps > 1 else (points,)
+    checked = jax.eval_shape(lambda p: predictions(case.task, p.hide()), prompt)
+    assert [leaf.shape[: len(lead)] for leaf in checked] == [lead] * len(checked)
+    assert checked[0].shape == lead
+    assert not isinstance(task.y_space, Real) or checked[1].shape == checked[2].shape == prompt.ys.shape
+
+
+def predictions(task: FunctionClass, prompt: Prompt) -> list[jax.Array]:
+    """log p, then mean and variance of numbers, or the log probabilities of the rest."""
+    bayes = task.bayes(prompt)
+    rest = [bayes.mean, bayes.variance] if isinstance(task.y_space, Real) else [bayes.as_log_probs(task.y_space)]
+    return [task.log_predictive(prompt), *rest]
+
+
+def test_same_key_same_prompts_other_key_other_prompts(case):
+    first, again, other = case.result["prompts"], case.run()["prompts"], case.run(seed=1)["prompts"]
+    assert same_bits(first, again)
+    assert not same_bits(first.ys, other.ys)
+    assert not first.xs.size or not same_bits(first.xs, other.xs)
+
+
+def test_float_fields_are_data(case):
+    """Another noise is another argument of the same program, and does something."""
+    case.run()
+    before = case.traces
+    results = [case.run(task=task) for task in case.perturbed(0.9)]
+    assert case.traces == before == 1
+    shown = [(r["prompts"].ys, r.get("bayes")) for r in results]
+    assert all(
+        not same_bits(r, (case.result["prompts"].ys, case.result.get("bayes"))) or unread(case, i)
+        for i, r in enumerate(shown)
+    )
+
+
+def unread(case: Case, index: int) -> bool:
+    """Fields that the chosen kernel does not read."""
+    path = jax.tree_util.tree_flatten_with_path(case.task)[0][index][0]
+    return path[-1].name == "period"
+
+
+def test_prompts_are_independent_draws(case):
+    """Neighbors in a batch, inputs and task, inputs and outputs of one task under another key: no correlation."""
+    prompts = case.prompts
+    ys = np.asarray(prompts.ys, np.float64).reshape(PROMPTS, -1)
+    assert uncorrelated(ys[1:], ys[:-1])
+    if not isinstance(case.task.x_space, Nothing):
+        xs = np.asarray(prompts.xs, np.float64).reshape(PROMPTS, -1)
+        assert uncorrelated(xs[1:], xs[:-1])
+        drawn = [np.asarray(a, np.float64).reshape(PROMPTS, -1) for a in jax.tree.leaves(prompts.latent) if a.size]
+        assert all(uncorrelated(xs, a) for a in drawn if not shares_values(xs, a))
+    one = case.result["one task"]
+    assert not same_bits(one.ys[0], one.ys[1])
+
+
+def shares_values(xs: np.ndarray, latent: np.ndarray) -> bool:
+    """A latent may hold the prompt's own inputs."""
+    return xs.shape == latent.shape and np.array_equal(xs, latent)
+
+
+def uncorrelated(a: np.ndarray, b: np.ndarray) -> bool:
+    """All correlations between columns are within 5 standard errors of 0, plus Bonferroni over the pairs."""
+    scaled = [(m - m.mean(0)) / np.where(m.std(0) > 0, m.std(0), 1) for m in (a, b)]
+    correlation = scaled[0].T @ scaled[1] / len(a)
+    return np.abs(correlation).max() < (4 + np.sqrt(2 * np.log(correlation.size))) / np.sqrt(len(a))
+
+
+def test_nothing_leaks_and_nothing_is_ignored(case):
+    if case.task.bayes_kind.kind == "none":
+        pytest.skip(f"no Bayes: {case.task.bayes_kind.detail}")
+    interventions = Interventions(case.task.bayes, case.few, case.task.steps)
+    assert interventions.leaks() == {"other": [], "huge": [], "nan": []}
+    assert interventions.ignored() == []
+    one: Prompt = jax.tree.map(lambda a: a[0], case.few)
+    assert gradient_leaks(case.task.bayes, one, case.task.steps) == []
+
+
+def test_bayes_is_calibrated(case):
+    """Squared residuals have the variance Bayes says, surprises the entropy it says, at every position."""
+    residuals = exact(case).residuals()
+    spread = residuals.std(0, ddof=1)
+    assert np.all(np.abs(residuals.mean(0)) <= 5 * spread / np.sqrt(PROMPTS) + 1e-4)
+
+
+def test_log_predictive_is_a_density_that_no_other_prior_beats(case):
+    """E log p is largest under the true law, by Gibbs' inequality, with every field changed in turn."""
+    own = -np.asarray(exact(case).result["log predictive"], np.float64)
+    assert np.all(np.isfinite(own))
+    for factor in (0.6, 1.5):
+        for task in case.perturbed(factor):
+            other = other_log_predictive(case, task)
+            assert not beats_bayes(-other, own).beats, task
+
+
+def other_log_predictive(case: Case, task: FunctionClass) -> np.ndarray:
+    program = case.__dict__.setdefault("other", jax.jit(jax.vmap(lambda t, p: t.log_predictive(p), (None, 0))))
+    return np.asarray(program(task, case.prompts), np.float64)
+
+
+def test_nobody_beats_bayes(case):
+    exact(case)
+    assert not any(case.beats_bayes(case.tempered(factor)) for factor in (0.9, 1.1))
+
+
+def test_the_oracle_is_caught(case):
+    """Knowing the task is more than knowing the prior, and the test sees it; where it is not more, they agree."""
+    exact(case)
+    oracle = jax.jit(jax.vmap(case.task.oracle))(case.prompts)
+    if case.task.name == "letter-digit":
+        assert same_bits(oracle.log_probs, case.result["bayes"].log_probs)
+    else:
+        assert case.beats_bayes(oracle)

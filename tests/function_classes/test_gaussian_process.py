@@ -1,0 +1,150 @@
+"""Gaussian processes against full-matrix formulas in float64, the floors of the PFN setting, and drawn functions."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import function_classes as fc
+from function_classes.gaussian_process import NUGGET
+from tests.function_classes.twins import kernel_bayes, kernel_matrix, log_joint_normal
+
+FIELDS = {
+    "rbf": {"dim": 1, "lengthscale": 0.7, "scale": 1.3, "noise_std": 0.2},
+    "matern-5/2": {"dim": 3, "lengthscale": 2.0, "scale": 0.8, "noise_std": 0.1},
+    "periodic": {"dim": 2, "lengthscale": 0.9, "scale": 1.1, "period": 1.4, "noise_std": 0.3},
+}
+QUERIES = 4
+
+
+def gram(task, a, b):
+    return kernel_matrix(task.kernel, a, b, task.lengthscale, task.scale, task.period)
+
+
+@pytest.fixture(scope="module", params=FIELDS)
+def drawn(request):
+    """A class, one prompt, its posterior and evidence, and queries after 5 examples."""
+    task = fc.get("gaussian-process", kernel=request.param, points=12, **FIELDS[request.param])
+
+    @jax.jit
+    def program(key):
+        prompt = task.sample(key)
+        queries = task.inputs.sample(jax.random.fold_in(key, 1), QUERIES, task.dim)
+        fast = [task.predict_at(prompt, k, queries) for k in (0, 5, 12)]
+        return prompt, task.bayes(prompt), task.log_evidence(prompt), queries, fast
+
+    return task, *program(jax.random.key(3))
+
+
+def test_mean_variance_and_evidence_equal_the_full_matrix(drawn):
+    task, prompt, bayes, evidence, _, _ = drawn
+    noise = task.noise_std**2 + NUGGET * task.scale**2
+    full = gram(task, prompt.xs, prompt.xs)
+    for k in range(12):
+        mean, variance = kernel_bayes(full[:k, :k], full[:k, k : k + 1], full[k, k], prompt.ys[:k], noise)
+        np.testing.assert_allclose([bayes.mean[k], bayes.variance[k]], [mean[0], variance[0]], rtol=2e-4, atol=2e-5)
+    np.testing.assert_allclose(evidence, log_joint_normal(prompt.ys, full + noise * np.eye(12)), rtol=1e-4)
+
+
+def test_many_queries_after_k_examples(drawn):
+    """One solve equals the formula, and equals Bayes on a prompt whose k-th input is the query."""
+    task, prompt, _, _, queries, fast = drawn
+    noise = task.noise_std**2 + NUGGET * task.scale**2
+    full, cross = gram(task, prompt.xs, prompt.xs), gram(task, prompt.xs, queries)
+    for k, found in zip((0, 5, 12), fast, strict=True):
+        mean, variance = kernel_bayes(full[:k, :k], cross[:k], task.scale**2, prompt.ys[:k], noise)
+        np.testing.assert_allclose(found.mean, mean, rtol=2e-4, atol=2e-5)
+        np.testing.assert_allclose(found.variance, variance, rtol=2e-4, atol=2e-5)
+    slow = jax.jit(jax.vmap(lambda x: task.bayes(fc.Prompt(prompt.xs.at[5].set(x), prompt.ys))))(queries)
+    np.testing.assert_allclose(slow.mean[:, 5], fast[1].mean, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(slow.variance[:, 5], fast[1].variance, rtol=1e-5, atol=1e-6)
+
+
+def test_many_queries_do_not_see_later_examples():
+    task = fc.get("gaussian-process", points=6)
+    prompt = task.sample(jax.random.key(0))
+    spoiled = fc.Prompt(prompt.xs.at[3:].set(jnp.nan), prompt.ys.at[3:].set(jnp.nan))
+    query = jax.jit(lambda p, k: task.predict_at(p, k, jnp.linspace(-1, 1, 5)[:, None]))
+    clean, other = query(prompt.hide(), 3), query(spoiled, 3)
+    np.testing.assert_array_equal(clean.mean, other.mean)
+    np.testing.assert_array_equal(clean.variance, other.variance)
+
+
+def test_one_function_is_one_function():
+    """Values at the prompt's inputs come back bit by bit, among new ones; new ones are close where inputs are close."""
+    task = fc.get("gaussian-process", points=8, noise_std=0.0, lengthscale=1.0)
+    prompt = task.sample(jax.random.key(1))
+    near = prompt.xs + 1e-3
+    values = task.evaluate(prompt.latent, jnp.concatenate([near, prompt.xs[::-1]]))
+    np.testing.assert_array_equal(values[8:], prompt.ys[::-1])
+    np.testing.assert_allclose(values[:8], prompt.ys, atol=0.03)
+    unseen = task.sample_latent(jax.random.key(2))
+    assert unseen.xs.shape == (0, 1)
+    np.testing.assert_allclose(task.evaluate(unseen, prompt.xs)[:4], task.evaluate(unseen, prompt.xs[:4]), atol=1e-3)
+
+
+def test_values_at_new_inputs_have_the_law_of_the_process():
+    """Covariance of f over fresh functions at prompt inputs and new ones together is the kernel."""
+    task = fc.get("gaussian-process", points=2, kernel="matern-5/2", scale=1.5)
+    xs, new = jnp.array([[-1.0], [0.3]]), jnp.array([[0.0], [1.2]])
+
+    @jax.jit
+    @jax.vmap
+    def draw(key):
+        latent = task.show(task.sample_latent(key), xs, key).latent
+        return jnp.concatenate([latent.values, task.evaluate(latent, new)])
+
+    values = np.asarray(draw(jax.random.split(jax.random.key(4), 20000)), np.float64)
+    everything = np.concatenate([xs, new])
+    expected = gram(task, everything, everything)
+    # Wick: the variance of f_i f_j is K_ii K_jj + K_ij^2.
+    error = np.sqrt((expected**2 + 1.5**4) / len(values))
+    assert np.all(np.abs(values.T @ values / len(values) - expected) < 5 * error)
+
+
+# NLL in nats and squared error after t examples.
+FLOORS = {
+    "toy": ((0, 1.424, 1.01), (2, 0.907, 0.588), (4, 0.467, 0.306), (8, -0.066, 0.123), (16, -0.510, 0.032)),
+    "pfn": ((0, 0.615, 0.200), (4, 0.541, 0.174), (16, 0.449, 0.144)),
+    "quiet": ((0, 1.42, 1.0), (1, 0.355, None), (2, -0.763, 0.073), (4, -2.10, 0.007), (8, -2.72, 8e-4)),
+}
+SETTINGS = {
+    "toy": {"lengthscale": 0.6, "noise_std": 0.1},
+    "pfn": {"lengthscale": 0.1, "scale": 0.1**0.5, "noise_std": 0.1**0.5, "inputs": {"name": "uniform", "low": 0}},
+    "quiet": {"lengthscale": 0.6, "noise_std": 0.01, "inputs": {"name": "uniform", "low": 0, "high": 1}},
+}
+
+
+@pytest.fixture(scope="module")
+def floors():
+    """The three settings share one program: their fields are data."""
+    tasks = {name: fc.get("gaussian-process", points=17, **fields) for name, fields in SETTINGS.items()}
+
+    @jax.jit
+    def program(task, key):
+        prompts = task.batch(key, 3000)
+        return jax.vmap(lambda p: (-task.log_predictive(p), (task.bayes(p).mean - p.ys) ** 2))(prompts)
+
+    return {name: program(task, jax.random.key(5)) for name, task in tasks.items()}
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_floors(floors, name):
+    """[calc] n = 3000 there and here: 5 standard errors of the difference, and the last digit."""
+    nll, error = (np.asarray(a, np.float64) for a in floors[name])
+    for t, *expected in FLOORS[name]:
+        for found, value in zip((nll[:, t], error[:, t]), expected, strict=True):
+            if value is not None:
+                margin = 5 * found.std() * np.sqrt(2 / 3000) + 0.01 * abs(value)
+                assert abs(found.mean() - value) < margin, (t, found.mean(), value)
+
+
+def test_points_may_exceed_what_is_well_conditioned():
+    """60 examples on a smooth function without noise: finite, and no worse than the nugget allows."""
+    task = dataclasses.replace(fc.get("gaussian-process", noise_std=0.0, lengthscale=1.0), points=60)
+    prompt = task.sample(jax.random.key(6))
+    bayes = jax.jit(task.bayes)(prompt)
+    assert np.all(np.isfinite(bayes.mean))
+    assert np.abs(bayes.mean - prompt.ys)[30:].max() < 0.05

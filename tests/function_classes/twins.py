@@ -1,0 +1,94 @@
+"""Float64 NumPy twins of posteriors and evidences, from the textbook formulas and not from the filters."""
+
+import numpy as np
+from scipy.special import gammaln
+
+
+def linear_bayes(xs, ys, weight_std, noise_std):
+    """Mean and variance of y_k given the first k examples, by the normal equations of ridge at every k."""
+    xs, ys = np.asarray(xs, np.float64), np.asarray(ys, np.float64)
+    means, variances = [], []
+    for k, x in enumerate(xs):
+        precision = xs[:k].T @ xs[:k] / noise_std**2 + np.eye(xs.shape[1]) / weight_std**2
+        covariance = np.linalg.inv(precision)
+        means.append(x @ covariance @ xs[:k].T @ ys[:k] / noise_std**2)
+        variances.append(x @ covariance @ x + noise_std**2)
+    return np.array(means), np.array(variances)
+
+
+def log_joint_normal(ys, covariance):
+    """log N(y; 0, covariance) of the whole vector at once, in nats."""
+    ys = np.asarray(ys, np.float64)
+    _, logdet = np.linalg.slogdet(covariance)
+    return -0.5 * (logdet + ys @ np.linalg.solve(covariance, ys) + len(ys) * np.log(2 * np.pi))
+
+
+def linear_evidence(xs, ys, weight_std, noise_std):
+    """y ~ N(0, weight_std^2 XX' + noise_std^2 I)."""
+    xs = np.asarray(xs, np.float64)
+    return log_joint_normal(ys, weight_std**2 * xs @ xs.T + noise_std**2 * np.eye(len(xs)))
+
+
+def kernel_matrix(kernel, a, b, lengthscale, scale, period):
+    """Covariances one pair at a time."""
+    result = np.empty((len(a), len(b)))
+    for i, x in enumerate(np.asarray(a, np.float64)):
+        for j, z in enumerate(np.asarray(b, np.float64)):
+            r = np.linalg.norm(x - z)
+            u = np.sqrt(5) * r / lengthscale
+            result[i, j] = (
+                scale**2
+                * {
+                    "rbf": np.exp(-(r**2) / (2 * lengthscale**2)),
+                    "matern-5/2": (1 + u + u**2 / 3) * np.exp(-u),
+                    "periodic": np.exp(-2 * np.sum(np.sin(np.pi * (x - z) / period) ** 2) / lengthscale**2),
+                }[kernel]
+            )
+    return result
+
+
+def kernel_bayes(gram, cross, prior, ys, noise_variance):
+    """Mean and variance of y at queries: `cross` (n, N) are covariances of the n examples with them."""
+    solved = np.linalg.solve(gram + noise_variance * np.eye(len(gram)), cross)
+    return solved.T @ np.asarray(ys, np.float64), prior - np.sum(cross * solved, 0) + noise_variance
+
+
+def markov_counts(ys, symbols, order):
+    """How often each symbol followed each context, over the whole stream."""
+    counts = np.zeros((symbols,) * (order + 1))
+    for t in range(order, len(ys)):
+        counts[tuple(ys[t - order : t + 1])] += 1
+    return counts.reshape(-1, symbols)
+
+
+def markov_evidence(ys, symbols, order, alpha):
+    """Uniform start, then the Dirichlet-multinomial law of every row, in Gamma functions."""
+    counts = markov_counts(ys, symbols, order)
+    rows = gammaln(symbols * alpha) - gammaln(symbols * alpha + counts.sum(1))
+    cells = gammaln(alpha + counts) - gammaln(alpha)
+    return rows.sum() + cells.sum() - min(order, len(ys)) * np.log(symbols)
+
+
+def letter_digit_evidence(ys, letters):
+    """1/2 for the beginning; 1/n for every letter, for a first digit, and for the digit of every new letter."""
+    first_digit = int(ys[0] >= letters)
+    body = list(ys[first_digit:])
+    asked, answers = body[0::2], body[1::2]
+    known = {}
+    for letter, digit in zip(asked, answers, strict=False):
+        if known.setdefault(letter, digit) != digit:
+            return -np.inf
+    return -np.log(2) - (first_digit + len(asked) + len(known)) * np.log(letters)
+
+
+def chain_evidence(xs, ys, weight_std, noise_std, slope):
+    """Every coordinate of every layer is y = leaky(z), z ~ N(0, weight_std^2 UU' + noise_std^2 I) with U the layer
+    before; the density of y has 1 / slope for every negative value."""
+    before = np.asarray(xs, np.float64)
+    total = 0.0
+    for layer in np.moveaxis(np.asarray(ys, np.float64), 1, 0):
+        pre = np.where(layer < 0, layer / slope, layer)
+        total += sum(linear_evidence(before, z, weight_std, noise_std) for z in pre.T)
+        total -= np.sum(layer < 0) * np.log(slope)
+        before = layer
+    return total

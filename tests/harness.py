@@ -1,0 +1,169 @@
+"""What contract tests share: interventions on the future, gradients, and the test that nobody beats exact Bayes.
+
+Everything takes a `predict(prompt) -> pytree of arrays with leading axes (P,) or (P, S)`, so function classes,
+references and trained models pass through the same code.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.stats
+
+from function_classes import Prediction, Prompt, Real, Signs
+
+Predict = Callable[[Prompt], Any]
+HUGE = {"f": 1e30, "i": 1_000_000}
+
+
+class Verdict(NamedTuple):
+    """Whether the candidate is better somewhere, how surely, and where (position P stands for the mean)."""
+
+    beats: bool
+    p_value: float
+    position: int
+
+
+def beats_bayes(candidate: np.ndarray, bayes: np.ndarray, level: float = 1e-3) -> Verdict:
+    """Is the candidate's loss below exact Bayes' at any position, or on average? Paired by prompt, one-sided.
+
+    Arguments (N, ...): losses of N prompts. Per position, t = sqrt(N) mean(d) / sd(d) with d = bayes - candidate; the
+    least p-value, times the number of positions plus one (Bonferroni), is compared with `level`.
+    Power: an advantage of delta standard deviations of d is found with probability 0.99 when
+    delta sqrt(N) >= z(1 - level / (P + 1)) + z(0.99); at N = 2048, P = 16, level 1e-3 that is delta = 0.14.
+    An infinite loss of the candidate decides against it at its position, one of Bayes alone decides for it.
+    """
+    n = len(bayes)
+    losses = [np.asarray(a, np.float64).reshape(n, -1) for a in (candidate, bayes)]
+    candidate, bayes = (np.concatenate([a, a.mean(1, keepdims=True)], 1) for a in losses)
+    if np.isnan(candidate).any() or np.isnan(bayes).any():
+        raise ValueError("losses must not be NaN")
+    lost = (np.isinf(candidate) & (candidate != bayes)).any(0)
+    won = (np.isinf(bayes) & (candidate != bayes)).any(0) & ~lost
+    settled = lost | won
+    gain = np.where(settled[None, :] | (candidate == bayes), 0.0, bayes - np.where(settled[None, :], 0.0, candidate))
+    mean, spread = gain.mean(0), gain.std(0, ddof=1)
+    t = np.divide(np.sqrt(n) * mean, spread, out=np.where(mean > 0, np.inf, 0.0), where=spread > 0)
+    t = np.where(won, np.inf, np.where(lost, -np.inf, t))
+    p = np.minimum(1.0, scipy.stats.t.sf(t, n - 1) * t.size)
+    position = int(np.argmin(p))
+    return Verdict(bool(p[position] < level), float(p[position]), position)
+
+
+def losses(task: Any, prompts: Prompt, prediction: Prediction) -> np.ndarray:
+    """(N, P) or (N, P, S): squared error summed over coordinates, or -log p of the target in nats; times `scored`."""
+    scores = np.asarray(prompts.scores)
+    if isinstance(task.y_space, Real):
+        error = (np.asarray(prediction.mean, np.float64) - scores) ** 2
+        result = error.reshape(*error.shape[: error.ndim - len(task.y_space.shape)], -1).sum(-1)
+    else:
+        index = (scores > 0).astype(int) if isinstance(task.y_space, Signs) else scores
+        log_probs = np.asarray(prediction.as_log_probs(task.y_space), np.float64)
+        result = -np.take_along_axis(log_probs, index[..., None], -1)[..., 0]
+    return result if prompts.scored is None else np.where(np.asarray(prompts.scored) > 0, result, 0.0)
+
+
+class Interventions:
+    """One compiled program that replaces chosen parts of prompts and predicts again.
+
+    `prompts` is a batch (N, ...), `steps` the number S of targets per example. Results come from the same program at
+    the same places, so that equal means equal bits.
+    """
+
+    def __init__(self, predict: Predict, prompts: Prompt, steps: int = 1):
+        self.prompts = prompts
+        self.points = prompts.ys.shape[1]
+        self.steps = steps
+        self.queries = [(k, s) for k in range(self.points) for s in range(steps)]
+        self._run = jax.jit(jax.vmap(jax.vmap(_replaced(predict, steps), (0, 0, None, None)), (None, None, 0, 0)))
+        others = np.zeros((len(self.queries), self.points, steps), bool)
+        self._base = self._predict(prompts, others[..., 0], others)
+
+    def leaks(self) -> dict[str, list[tuple[int, int]]]:
+        """Predictions (k, s) that move when all that is revealed later is replaced: by another prompt, by huge values,
+        by NaN. Targets, weights and the task itself are replaced everywhere: no predictor may read them."""
+        index = np.arange(self.points)
+        late_x = np.stack([index > k for k, _ in self.queries])
+        late_y = np.stack([[[(j, r) >= q for r in range(self.steps)] for j in index] for q in self.queries])
+        found = {}
+        for kind, others in (("other", self._rolled()), ("huge", self._filled(HUGE)), ("nan", self._filled({}))):
+            result = self._predict(others, late_x, late_y)
+            moved = [self._differs(result, row, query) for row, query in enumerate(self.queries)]
+            found[kind] = [query for query, different in zip(self.queries, moved, strict=True) if different]
+        return found
+
+    def ignored(self) -> list[str]:
+        """Inputs and outputs that change no prediction at all, of those that some prediction may use."""
+        rows, index = len(self.queries), np.arange(self.points)
+        nothing_x, nothing_y = np.zeros((rows, self.points), bool), np.zeros((rows, self.points, self.steps), bool)
+        one_y = np.stack([[[(j, r) == q for r in range(self.steps)] for j in index] for q in self.queries])
+        result = self._predict(self._rolled(), nothing_x, one_y)
+        found = [f"y{q}" for row, q in enumerate(self.queries[:-1]) if not self._differs(result, row)]
+        if self.prompts.xs.shape[-1:] != (0,):
+            one_x = nothing_x.copy()
+            one_x[index, index] = True
+            result = self._predict(self._rolled(), one_x, nothing_y)
+            found += [f"x{j}" for j in index if not self._differs(result, j)]
+        return found
+
+    def _predict(self, others: Prompt, xs: np.ndarray, ys: np.ndarray) -> list[np.ndarray]:
+        return [np.asarray(leaf) for leaf in jax.tree.leaves(self._run(self.prompts, others, xs, ys))]
+
+    def _differs(self, result: list[np.ndarray], row: int, query: tuple[int, int] | None = None) -> bool:
+        place = (row,) if query is None else (row, slice(None), *(query if self.steps > 1 else query[:1]))
+        return any(a[place].tobytes() != b[place].tobytes() for a, b in zip(result, self._base, strict=True))
+
+    def _rolled(self) -> Prompt:
+        return jax.tree.map(lambda a: jnp.roll(a, 1, 0), self.prompts)
+
+    def _filled(self, values: dict[str, float]) -> Prompt:
+        """Every array full of one value: floats without one become NaN, integers take the huge one."""
+
+        def fill(array):
+            kind = "f" if array.dtype.kind == "f" else "i"
+            value = values.get(kind, np.nan if kind == "f" else HUGE["i"])
+            return jnp.full_like(array, value)
+
+        return jax.tree.map(fill, self.prompts)
+
+
+def _replaced(predict: Predict, steps: int) -> Callable[..., Any]:
+    def run(prompt: Prompt, other: Prompt, xs: jax.Array, ys: jax.Array) -> Any:
+        def choose(mask, new, old):
+            return jnp.where(mask.reshape(mask.shape + (1,) * (old.ndim - mask.ndim)), new, old)
+
+        changed = Prompt(
+            choose(xs, other.xs, prompt.xs),
+            choose(ys if steps > 1 else ys[:, 0], other.ys, prompt.ys),
+            other.latent,
+            other.targets,
+            other.scored,
+        )
+        return predict(changed)
+
+    return run
+
+
+def gradient_leaks(predict: Predict, prompt: Prompt, steps: int = 1) -> list[str]:
+    """Pairs "prediction (k, s) <- x_j" or "<- y_(j, r)" whose derivative should be exactly 0 and is not (or is NaN)."""
+    queries = [(k, s) for k in range(prompt.points) for s in range(steps)]
+    given = {n: a for n, a in (("x", prompt.xs), ("y", prompt.ys)) if a.dtype.kind == "f" and a.size}
+
+    def flat(values):
+        result = predict(Prompt(values.get("x", prompt.xs), values.get("y", prompt.ys)))
+        return jnp.concatenate([leaf.reshape(len(queries), -1) for leaf in jax.tree.leaves(result)], 1)
+
+    found: list[str] = []
+    if not given:
+        return found
+    for name, jacobian in jax.jit(jax.jacrev(flat))(given).items():
+        sources = [(j, r) for j, r in queries if name == "y" or r == 0]
+        size = np.abs(np.asarray(jacobian)).reshape(len(queries), jacobian.shape[1], len(sources), -1).max((1, 3))
+        for row, query in enumerate(queries):
+            for column, source in enumerate(sources):
+                late = source >= query if name == "y" else source[0] > query[0]
+                if late and not size[row, column] == 0:
+                    found.append(f"{query} <- {name}{source}")
+    return found
