@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from icl.config import Config as Config
     from icl.evaluation import distance as distance
     from icl.evaluation import evaluate as evaluate
-    from icl.identify import identify as identify
-    from icl.predict_at import predict_at as predict_at
+    from icl.identification import identify as identify
+    from icl.queries import predict_at as predict_at
     from icl.runs.handle import Run as Run
     from icl.runs.handle import load as load
     from icl.tables import Table as Table
@@ -37,9 +37,9 @@ _HOMES = {
     "evaluate": "icl.evaluation",
     "extend": "icl.training.session",
     "fork": "icl.training.session",
-    "identify": "icl.identify",
+    "identify": "icl.identification",
     "load": "icl.runs.handle",
-    "predict_at": "icl.predict_at",
+    "predict_at": "icl.queries",
     "sweep": "icl.training.session",
     "train": "icl.training.session",
 }

@@ -10,6 +10,8 @@ from icl.tables import Table
 
 UNITS = {"raw": "", "per_dim": " / dimension", "per_null": " / null", "nats": " (nats)"}
 
+FLOOR = 1e-6
+
 WORDS = {
     "squared_error": "squared error",
     "clipped_squared_error": "squared error (clipped)",
@@ -27,22 +29,23 @@ def learning_curve(logs: Mapping[str, Mapping[str, np.ndarray]], title: str, uni
     """
     known = all("excess" in log for log in logs.values())
     with style.styled() as plt:
-        figure, axes = plt.subplots(1, 2 if known else 1, figsize=(7.2 if known else 4.2, 2.9), squeeze=False)
+        figure, axes = plt.subplots(1, 2 if known else 1, figsize=(7.2 if known else 4.2, 3.0), squeeze=False)
         for index, (label, log) in enumerate(logs.items()):
             look = style.line(label if len(logs) > 1 else "model", index)
-            several = {"label": label} if len(logs) > 1 else {}
+            look |= {"marker": "o", "markersize": 3} if len(log["step"]) < 8 else {}
             axes[0, 0].plot(log["step"], log["loss"], **look | {"alpha": 0.45, "linewidth": 1.0})
-            axes[0, 0].plot(log["step"], log["validation_loss"], **look, **several)
+            axes[0, 0].plot(log["step"], log["validation_loss"], **look)
             if known:
-                axes[0, 1].plot(log["step"], _positive(log["excess"]), **look, **several)
-        axes[0, 0].set(xlabel="optimizer steps", ylabel=f"loss ({unit})", title=title)
+                axes[0, 1].plot(log["step"], _positive(log["excess"]), **look, label=label)
         axes[0, 0].plot([], [], color="0.4", alpha=0.45, linewidth=1.0, label="training")
         axes[0, 0].plot([], [], color="0.0", linewidth=2.0, label="validation")
-        axes[0, 0].set_yscale("log")
+        axes[0, 0].set(xlabel="optimizer steps", ylabel=f"loss ({unit})", yscale="log")
         axes[0, 0].legend()
         if known:
-            axes[0, 1].set(xlabel="optimizer steps", ylabel=f"validation loss above Bayes ({unit})", yscale="log")
-            axes[0, 1].set_title("excess over exact Bayes, all positions")
+            axes[0, 1].set(xlabel="optimizer steps", ylabel=f"excess over exact Bayes ({unit})", yscale="log")
+        if known and len(logs) > 1:
+            axes[0, 1].legend()
+        figure.suptitle(title, fontsize=10)
         return figure
 
 
@@ -55,16 +58,20 @@ def error_by_position(table: Table, title: str) -> Any:
     with style.styled() as plt:
         figure, axes = plt.subplots(1, len(shown), figsize=(3.9 * len(shown) + 1.8, 3.4), squeeze=False)
         for axis, metric in zip(axes[0], shown, strict=True):
-            low = _panel(axis, table, metric, names)
-            axis.set(xlabel="examples seen, k", ylabel=_label(table, metric), yscale="log" if low > 0 else "linear")
-            axis.set_title(title if metric == error else "squared distance or divergence from exact Bayes", fontsize=9)
+            smallest = _panel(axis, table, metric, names)
+            axis.set(xlabel="examples seen, k", ylabel=_label(table, metric))
+            if metric == "distance" or smallest > 0:
+                axis.set_yscale("log")
+            if metric == "distance":
+                axis.set_ylim(bottom=max(smallest / 2, FLOOR))
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right center")
+        figure.suptitle(title, fontsize=10)
         return figure
 
 
 def _panel(axis: Any, table: Table, metric: str, names: Sequence[str]) -> float:
-    """Draws one metric; returns the smallest value that is shown."""
+    """Draws one metric; returns the smallest value that is shown. A distance below FLOOR is rounding: not drawn."""
     others = [name for name in names if name not in ("model", "bayes", "null")]
     lowest = np.inf
     for name in names:
@@ -74,7 +81,9 @@ def _panel(axis: Any, table: Table, metric: str, names: Sequence[str]) -> float:
             continue
         order = np.argsort(rows["position"][kept])
         k, value, low, high = (rows[c][kept][order] for c in ("position", "value", "low", "high"))
-        if np.nanmax(np.abs(value)) < 1e-6:
+        if metric == "distance":
+            value, low, high = (np.where(value > FLOOR, a, np.nan) for a in (value, low, high))
+        if not np.isfinite(value).any():
             continue
         look = style.line(name, others.index(name) if name in others else 0)
         if len(k) == 1:
@@ -82,8 +91,6 @@ def _panel(axis: Any, table: Table, metric: str, names: Sequence[str]) -> float:
         axis.plot(k, value, label=name, **look)
         axis.fill_between(k, low, high, color=look["color"], alpha=0.15, linewidth=0)
         lowest = min(lowest, np.nanmin(value))
-    if metric == "distance":
-        axis.set_ylim(bottom=max(lowest, 1e-5) / 2)
     axis.xaxis.get_major_locator().set_params(integer=True)
     return lowest
 

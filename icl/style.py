@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# Okabe and Ito's palette: distinguishable with every kind of color vision, and in gray by the line styles below.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B", "#666666")
+# Okabe and Ito's palette without the vermilion of BAYES, and three more: distinguishable with every kind of color vision, and in gray by the line styles below.
+PALETTE = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B", "#6A3D9A", "#444444")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (5, 5)))
 
 MODEL = {"color": "#000000", "linestyle": "-", "linewidth": 2.2, "zorder": 5}
@@ -50,7 +50,8 @@ def line(name: str, index: int) -> dict[str, Any]:
         return dict(MODEL)
     if name in ("bayes", "null"):
         return dict(BAYES if name == "bayes" else NULL)
-    return {"color": PALETTE[index % len(PALETTE)], "linestyle": DASHES[index % len(DASHES)], "zorder": 2}
+    turn = index // len(PALETTE)
+    return {"color": PALETTE[index % len(PALETTE)], "linestyle": DASHES[(index + 3 * turn) % len(DASHES)], "zorder": 2}
 
 
 def save(figure: Any, path: str | Path, *, origin: str) -> tuple[Path, Path]:

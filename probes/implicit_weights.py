@@ -14,7 +14,7 @@ from function_classes.fields import setting
 from function_classes.spaces import Real
 from icl import references
 from icl.errors import settle
-from icl.predict_at import predict_at
+from icl.queries import predict_at
 from icl.resampling import mean_interval, resamples
 from icl.tables import Table
 from probes.base import Probe, ProbeResult

@@ -140,7 +140,7 @@ def evaluate(
 
 def identify(name: str, out: Path, prompts: int, as_json: bool) -> str:
     """Which algorithm a run has become."""
-    from icl import identify as identifying
+    from icl import identification as identifying
     from icl import prng
 
     run = load(name, out)

@@ -1,5 +1,6 @@
 """A learner: a network between a layout and a head. Every architecture is a `ModelConfig` that builds one."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -59,8 +60,12 @@ class Learner(eqx.Module):
         outputs = self.network.batched(tokens, *self._static(points))
         return jax.vmap(lambda o: self._read(o, points))(outputs)
 
-    def log_predictive(self, prompt: Prompt) -> Float[Array, "P *s"]:
-        """log p(y_k | ...) of what is shown, for symbols and signs. Squared-error heads state no density."""
+    @property
+    def log_predictive(self) -> Callable[[Prompt], Float[Array, "P *s"]] | None:
+        """log p(y_k | ...) of what is shown, for symbols and signs. Squared-error heads state no density: None."""
+        return self._log_predictive if isinstance(self.signature.y, Symbols | Signs) else None
+
+    def _log_predictive(self, prompt: Prompt) -> Float[Array, "P *s"]:
         space = self.signature.y
         log_probs = self(prompt).as_log_probs(space)
         index = prompt.ys if isinstance(space, Symbols) else (prompt.ys > 0).astype(jnp.int32)
