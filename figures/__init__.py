@@ -1,0 +1,65 @@
+"""Figures: one family a file, each runnable as `python -m figures.NAME`, by `icl figure NAME`, and from a notebook.
+
+A figure file defines QUESTION and `draw(runs, scale) -> (matplotlib figure, caption)`; it finds its runs by
+configuration and never trains.
+"""
+
+import argparse
+import importlib
+import os
+import pkgutil
+from pathlib import Path
+from typing import Any
+
+from function_classes.fields import ConfigError, Problem, nearest
+from icl import style
+from icl.runs import atomic
+from icl.runs.directory import RunDirectory
+from icl.runs.errors import NotFound
+from icl.runs.handle import Run
+
+
+def _modules() -> dict[str, Any]:
+    names = [m.name for m in pkgutil.iter_modules(__path__)]
+    return {name.replace("_", "-"): importlib.import_module(f"figures.{name}") for name in names}
+
+
+def describe() -> dict[str, str]:
+    """Name -> question."""
+    return {name: module.QUESTION for name, module in _modules().items()}
+
+
+def draw(name: str, *, scale: str = "cpu", runs: str | os.PathLike[str] = "runs", save: str | os.PathLike[str] = "figures-out") -> list[Path]:
+    """Draws a figure family into PNG and PDF with its caption as text beside them. Raises NotFound with the command
+    that trains what is missing, ConfigError for an unknown figure."""
+    known = _modules()
+    if name not in known:
+        raise ConfigError([Problem("figure", f"unknown figure {name!r}{nearest(name, known)}")])
+    figure, caption, origin = known[name].draw(Path(runs), scale)
+    paths = list(style.save(figure, Path(save) / name, origin=origin))
+    text = Path(save) / f"{name}.txt"
+    atomic.write_atomic(text, (caption + "\n").encode())
+    return [*paths, text]
+
+
+def find(configs: list[Any], runs: Path, command: str) -> list[Run]:
+    """The finished runs of these configurations. Raises NotFound with the command that trains what is missing."""
+    found = []
+    for config in configs:
+        path = RunDirectory.place(runs, config.dump(), config.identity)
+        run = Run(RunDirectory.open(path)) if (path / "status.json").exists() else None
+        if run is None or not run.finished:
+            raise NotFound(f"{path} is not trained; train what is missing with: {command}")
+        found.append(run)
+    return found
+
+
+def main(name: str) -> None:
+    """The command line of one figure file."""
+    parser = argparse.ArgumentParser(description=_modules()[name].QUESTION)
+    parser.add_argument("--scale", default="cpu")
+    parser.add_argument("--runs", default="runs")
+    parser.add_argument("--out", default="figures-out")
+    words = parser.parse_args()
+    for path in draw(name, scale=words.scale, runs=words.runs, save=words.out):
+        print(path)
