@@ -23,33 +23,33 @@ WIDE = get("linear-regression", dim=20, points=41, noise_std=0.0)
 
 
 def test_least_squares_is_one_minus_k_over_dim():
-    errors = excess(references.get("least-squares"), WIDE, 3000)
+    errors = excess(references.get("least-squares"), WIDE, 1500)
     curve = errors.mean(0)
-    np.testing.assert_allclose(curve[:19], 1 - np.arange(19) / 20, atol=4.5 * errors.std(0)[:19].max() / 3000**0.5)
+    np.testing.assert_allclose(curve[:19], 1 - np.arange(19) / 20, atol=4.5 * errors.std(0)[:19].max() / 1500**0.5)
     assert np.all(np.median(errors[:, 24:], 0) < 1e-8)
 
 
 def test_noisy_least_squares():
     task = get("linear-regression", dim=20, points=41, noise_std=1.0)
-    curve = excess(references.get("least-squares"), task, 3000).mean(0)
+    curve = excess(references.get("least-squares"), task, 2000).mean(0)
 
     def exact(k):
         return 1 - k / 20 + k / (20 - k - 1) / 20 if k < 19 else 1 / (k - 21)
 
     for k in (10, 15, 30, 40):
-        assert curve[k] == pytest.approx(exact(k), rel=0.06)
+        assert curve[k] == pytest.approx(exact(k), rel=0.1)
 
 
 def test_averaging_is_dim_plus_one_over_k():
-    curve = excess(references.get("averaging"), WIDE, 3000).mean(0)
+    curve = excess(references.get("averaging"), WIDE, 1500).mean(0)
     for k in (5, 10, 20, 40):
-        assert curve[k] == pytest.approx(21 / k, rel=0.05)
+        assert curve[k] == pytest.approx(21 / k, rel=0.12)
 
 
 def test_three_neighbors():
-    curve = excess(references.get("nearest-neighbors"), WIDE, 3000).mean(0)
+    curve = excess(references.get("nearest-neighbors"), WIDE, 1500).mean(0)
     for k, value in ((1, 2.0), (5, 1.09), (10, 0.90), (20, 0.78), (40, 0.685)):
-        assert curve[k] == pytest.approx(value, rel=0.07)
+        assert curve[k] == pytest.approx(value, rel=0.1)
 
 
 def test_ridge_at_the_bayes_penalty():
@@ -62,41 +62,49 @@ def test_ridge_at_the_bayes_penalty():
     assert curve[8] == pytest.approx(0.25 * np.trace(trace, axis1=1, axis2=2).mean() / 8, rel=0.05)
 
 
+FIVE = get("linear-regression", dim=5, points=16, noise_std=0.5)
+
+
 def test_best_rate_of_one_step_per_position():
-    task = get("linear-regression", dim=5, points=16, noise_std=0.5)
-    found = references.get("gradient-descent").calibrate(task, jax.random.key(1), 8192)
+    found = references.get("gradient-descent").calibrate(FIVE, jax.random.key(1), 4096)
     k = np.arange(1, 16)
-    np.testing.assert_allclose(found.rates[1:], k / (k + 5 + 1 + 0.25), rtol=0.06)
+    # A position's estimate has a standard error near 4 %; their mean ratio one near 1 %.
+    ratio = np.asarray(found.rates)[1:] / (k / (k + 5 + 1 + 0.25))
+    assert np.all(np.abs(ratio - 1) < 0.15)
+    assert ratio.mean() == pytest.approx(1, abs=0.03)
 
 
 def test_best_rate_of_one_step_on_uniform_inputs():
     task = get("linear-regression", dim=10, points=11, noise_std=0.0, inputs=Uniform(-0.5, 0.5))
-    found = references.get("gradient-descent").calibrate(task, jax.random.key(1), 16384)
-    assert float(found.rates[10]) == pytest.approx(6.0606, abs=0.3)
-    half = excess(found, task, 16384, seed=3)[:, 10].mean() * 10 / 2
-    assert half == pytest.approx(0.2062, abs=0.006)
+    found = references.get("gradient-descent").calibrate(task, jax.random.key(1), 4096)
+    assert float(found.rates[10]) == pytest.approx(6.0606, rel=0.08)
+    half = excess(found, task, 8192, seed=3)[:, 10].mean() * 10 / 2
+    assert half == pytest.approx(0.2062, rel=0.05)
 
 
 def test_best_rate_of_the_class_is_between_those_of_its_positions():
-    task = get("linear-regression", dim=5, points=16, noise_std=0.5)
-    shared = references.get("gradient-descent", rate="class").calibrate(task, jax.random.key(1), 2048)
-    each = references.get("gradient-descent").calibrate(task, jax.random.key(1), 2048)
+    shared = references.get("gradient-descent", rate="class").calibrate(FIVE, jax.random.key(1), 512)
+    each = references.get("gradient-descent").calibrate(FIVE, jax.random.key(1), 512)
     assert np.ptp(shared.rates) == 0
     assert float(each.rates[1]) < float(shared.rates[0]) < float(each.rates[15])
-    assert excess(each, task, 2000).mean() < excess(shared, task, 2000).mean()
+    assert excess(each, FIVE, 2000).mean() < excess(shared, FIVE, 2000).mean()
 
 
 def test_distance_of_gradient_descent_from_bayes_by_steps():
-    task = get("linear-regression", dim=5, points=16, noise_std=0.5)
-    batch = draw(task, jax.random.key(7), 0, 2048)
-    bayes = np.asarray(predict(task.bayes, batch).mean)
-    gaps = {}
-    for steps in (1, 4, 16, 64):
-        member = references.get("gradient-descent", steps=steps).calibrate(task, jax.random.key(8), 2048)
-        per_prompt = ((np.asarray(predict(member, batch).mean) - bayes) ** 2 / 5).mean(1)
-        gaps[steps] = np.sort(per_prompt)[: int(0.998 * len(per_prompt))].mean()
-    for steps, value in ((1, 0.26), (4, 0.084), (16, 0.013), (64, 0.0024)):
-        assert 0.7 * value < gaps[steps] < 1.4 * value
+    batch = draw(FIVE, jax.random.key(7), 0, 4096)
+    bayes = np.asarray(predict(FIVE.bayes, batch).mean)
+    for steps, value, within in ((1, 0.261, 0.1), (4, 0.088, 0.15), (16, 0.0165, 0.5), (64, 0.0025, 0.15)):
+        member = references.get("gradient-descent", steps=steps).calibrate(FIVE, jax.random.key(8), 2048)
+        distance = ((np.asarray(predict(member, batch).mean) - bayes) ** 2 / 5).mean()
+        assert distance == pytest.approx(value, rel=within), steps
+
+
+def test_rates_found_on_few_prompts_are_safe_on_many_others():
+    batch = draw(FIVE, jax.random.key(9), 0, 8192)
+    for seed in range(3):
+        member = references.get("gradient-descent", steps=16).calibrate(FIVE, jax.random.key(seed), 512)
+        distance = (np.asarray(predict(member, batch).mean) - np.asarray(predict(FIVE.bayes, batch).mean)) ** 2
+        assert distance.mean() / 5 < 0.08
 
 
 def test_calibration_finds_the_bayes_penalty_and_a_rate_between_bounds():
