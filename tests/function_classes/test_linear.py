@@ -1,0 +1,74 @@
+"""Linear regression: the Bayes table, its float64 twin and evidence, accuracy at small penalties, input laws."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import function_classes as fc
+from function_classes.inputs import InputLaw
+from function_classes.posteriors import linear_filter
+from tests.function_classes.twins import linear_bayes, linear_evidence
+
+# Excess risk of Bayes per dim after k = 0..15 examples at d = 8, noise variance 1/4 [mc, 40,000 prompts].
+TABLE = (1.0, 0.880, 0.762, 0.646, 0.534, 0.428, 0.331, 0.248, 0.182, 0.134, 0.101, 0.078, 0.063, 0.052, 0.044, 0.038)
+TASK = fc.get("linear-regression", dim=8, points=16, noise_std=0.5)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    @jax.jit
+    def program(key):
+        prompts = TASK.batch(key, 8192)
+        posterior = jax.vmap(TASK.posterior)(prompts)
+        truth = jax.vmap(TASK.evaluate)(prompts.latent, prompts.xs)
+        return prompts, posterior, truth, jax.vmap(TASK.log_evidence)(prompts)
+
+    return jax.tree.map(lambda a: np.asarray(a, np.float64), program(jax.random.key(0)))
+
+
+def test_excess_of_bayes(batch):
+    """Excess error per dim, by its mean and by the posterior variance x'Sx of E tr(S) / dim, which has less noise."""
+    _, posterior, truth, _ = batch
+    for excess in ((posterior.mean - truth) ** 2 / 8, posterior.variance / 8):
+        margin = 4 * excess.std(0) / np.sqrt(8192) + np.linspace(0.006, 0.0015, 16)
+        assert np.all(np.abs(excess.mean(0) - TABLE) < margin)
+    assert abs(posterior.variance.mean() / 8 - 0.345) < 0.006
+
+
+def test_posterior_and_evidence_equal_the_float64_twin(batch):
+    prompts, posterior, _, evidence = batch
+    for i in range(8):
+        mean, variance = linear_bayes(prompts.xs[i], prompts.ys[i], 1.0, 0.5)
+        np.testing.assert_allclose(posterior.mean[i], mean, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(posterior.variance[i] + 0.25, variance, rtol=1e-3)
+        np.testing.assert_allclose(evidence[i], linear_evidence(prompts.xs[i], prompts.ys[i], 1.0, 0.5), rtol=1e-4)
+
+
+def test_second_moment(batch):
+    """E y^2 = weight_std^2 E|x|^2 + noise_std^2."""
+    square = batch[0].ys ** 2
+    assert np.all(np.abs(square.mean(0) - 8.25) < 5 * square.std(0) / np.sqrt(8192))
+
+
+def test_filter_is_accurate_at_small_penalties():
+    """dim 20, penalty 1e-3: within 1e-3 of float64 at every k."""
+    key = jax.random.split(jax.random.key(1), 2)
+    xs, noise = jax.random.normal(key[0], (40, 20)), jax.random.normal(key[1], (40,))
+    ys = jnp.sum(xs, 1) + 1e-3**0.5 * noise
+    found = jax.jit(linear_filter)(xs, ys, 1.0, 1e-3**0.5).mean
+    mean, _ = linear_bayes(xs, ys, 1.0, 1e-3**0.5)
+    assert np.abs(found - mean).max() < 1e-3 * np.abs(mean).max()
+
+
+SECOND_MOMENTS = {"gaussian": [1.0] * 4, "uniform": [1 / 3] * 4, "power-law": 4 * np.arange(1, 5) ** -2.0 / 1.4236111}
+
+
+@pytest.mark.parametrize("name", InputLaw.registry.names())
+def test_input_laws(name):
+    """E x_i^2, where the law is listed; rows are uncorrelated for every law."""
+    xs = np.asarray(InputLaw.registry.get(name).sample(jax.random.key(2), 20000, 4), np.float64)
+    if name in SECOND_MOMENTS:
+        assert np.all(np.abs((xs**2).mean(0) - SECOND_MOMENTS[name]) < 5 * (xs**2).std(0) / np.sqrt(20000))
+    products = xs[1:] * xs[:-1]
+    assert np.all(np.abs(products.mean(0) - xs.mean(0) ** 2) < 5 * products.std(0) / np.sqrt(20000))

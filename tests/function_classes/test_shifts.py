@@ -1,0 +1,130 @@
+"""Shifts: what they do to inputs, noise and tasks; whose Bayes is exact where; what they refuse."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import function_classes as fc
+from function_classes import FunctionClass, shifts
+from function_classes.fields import build, dump
+from tests.harness import beats_bayes
+
+LINEAR = fc.get("linear-regression", dim=4, points=6)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("scale-inputs=3", lambda xs: 3 * xs),
+        ("mean-shift=-0.5", lambda xs: xs - 0.5),
+        ("skewed-inputs", lambda xs: xs * np.sqrt(4 * np.array([1, 1 / 4, 1 / 9, 1 / 16]) / (205 / 144))),
+    ],
+)
+def test_inputs_are_transformed_and_the_function_stays(text, expected):
+    shifted = shifts.parse(text).apply(LINEAR)
+    plain, prompt = LINEAR.sample(jax.random.key(0)), shifted.sample(jax.random.key(0))
+    np.testing.assert_allclose(prompt.xs, expected(np.asarray(plain.xs)), rtol=1e-6)
+    noise = plain.ys - LINEAR.evaluate(plain.latent, plain.xs)
+    np.testing.assert_allclose(prompt.ys - shifted.evaluate(prompt.latent, prompt.xs), noise, atol=1e-5)
+
+
+def test_skewed_inputs_keep_their_norm():
+    """E|x|^2 = dim, and the first eigenvalue is 4 times the second."""
+    task = fc.get("linear-regression", dim=20, points=8)
+    xs = np.asarray(shifts.parse("skewed-inputs").apply(task).batch(jax.random.key(1), 4000).xs, np.float64)
+    second = (xs**2).mean((0, 1))
+    assert abs(second.sum() / 20 - 1) < 0.03
+    assert abs(second[0] / second[1] - 4) < 0.2
+
+
+def test_noise_and_task_are_fields():
+    assert shifts.parse("label-noise=2").apply(LINEAR) == fc.get("linear-regression", dim=4, points=6, noise_std=2)
+    assert shifts.parse("scale-task=3").apply(LINEAR).weight_std == 3
+    assert shifts.parse("scale-task=3").apply(fc.get("gaussian-process", scale=0.5)).scale == 1.5
+
+
+def test_shifts_compose_and_stay_exact():
+    """Noise reaches the class under shifted inputs, and inputs may be shifted twice."""
+    task = LINEAR
+    for text in ("scale-inputs=2", "mean-shift=1", "label-noise=0"):
+        task = shifts.parse(text).apply(task)
+    prompt = task.sample(jax.random.key(2))
+    np.testing.assert_allclose(prompt.xs, 2 * LINEAR.sample(jax.random.key(2)).xs + 1, rtol=1e-6)
+    np.testing.assert_allclose(task.bayes(prompt).mean[5:], prompt.ys[5:], atol=2e-2)
+    assert build(FunctionClass, json.loads(json.dumps(dump(task)))) == task
+
+
+def test_two_floors_differ_where_the_prior_changes():
+    """Bayes under the training prior is beaten by Bayes under the shifted law, and never the other way."""
+    shifted = shifts.parse("label-noise=2").apply(LINEAR)
+    prompts = shifted.batch(jax.random.key(3), 2048)
+    loss = {
+        task: np.asarray((jax.vmap(task.bayes)(prompts).mean - prompts.ys) ** 2, np.float64)
+        for task in (LINEAR, shifted)
+    }
+    assert beats_bayes(loss[shifted], loss[LINEAR]).beats
+    assert not beats_bayes(loss[LINEAR], loss[shifted]).beats
+
+
+def test_a_process_keeps_its_values_under_shifted_inputs():
+    task = shifts.parse("mean-shift=0.3").apply(fc.get("gaussian-process", points=5, noise_std=0.0))
+    prompt = task.sample(jax.random.key(4))
+    np.testing.assert_array_equal(prompt.latent.xs, prompt.xs)
+    np.testing.assert_array_equal(task.oracle(prompt).mean, prompt.ys)
+
+
+@pytest.mark.parametrize(
+    ("text", "task", "words"),
+    [
+        ("scale-inputs", fc.get("markov"), "stream"),
+        ("mean-shift", fc.get("letter-digit"), "stream"),
+        ("label-noise", fc.get("markov"), "noise_std"),
+        ("scale-task", fc.get("chain-of-thought"), "weight_std or scale"),
+        ("skewed-inputs", fc.get("gaussian-process"), "two input coordinates"),
+    ],
+)
+def test_senseless_shifts_are_refused_with_the_reason(text, task, words):
+    with pytest.raises(fc.NotAvailable, match=words):
+        shifts.parse(text).apply(task)
+
+
+class Telling(type(LINEAR)):
+    """A class whose inputs say something about the task."""
+
+    def log_input_density(self, prompt):
+        return -jnp.sum(prompt.xs**2, -1)
+
+
+def test_inputs_that_carry_evidence_are_not_changed():
+    with pytest.raises(fc.NotAvailable, match="evidence"):
+        shifts.parse("scale-inputs").apply(Telling())
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("scale-input=2", "did you mean 'scale-inputs'"),
+        ("scale-inputs=big", "expected a number"),
+        ("scale-inputs=0", "must be above 0"),
+        ("scale-inputs=", "expected a number"),
+    ],
+)
+def test_unknown_shifts_and_values_say_what_was_expected(text, words):
+    with pytest.raises(fc.ConfigError, match=words):
+        shifts.parse(text)
+
+
+def test_only_shifts_of_inputs_fit_the_wrapper():
+    with pytest.raises(fc.ConfigError, match="label-noise does not act on inputs"):
+        fc.get("shifted-inputs", shift="label-noise")
+    with pytest.raises(fc.ConfigError, match="stream"):
+        fc.get("shifted-inputs", base="markov")
+    assert fc.get("shifted-inputs", points=3).base.points == 3
+
+
+def test_every_shift_has_a_default_value():
+    for name in shifts.names():
+        assert shifts.parse(name) == shifts.parse(f"{name}={shifts.parse(name).value}")
