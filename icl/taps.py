@@ -12,8 +12,9 @@ with the position of the argument. In patterns `*` stands for anything between t
 The function is traced to a jaxpr, in which sites are equations that do nothing, and that is evaluated by a small
 interpreter. So all of this works under and over `jit`, `vmap`, `grad`, `scan`, `cond`, `remat` and custom derivative
 rules, and can itself be compiled; outside `jit` it runs one operation at a time. A site that is reached repeatedly has
-one leading axis per repetition: "scan" for the iterations of a loop, "calls" for calls written out. Calls of different
-shapes are separate, `name#0`, `name#1`. A site in a branch that was not taken is NaN, or 0 for whole numbers.
+one leading axis per repetition: "scan" for the iterations of a loop, "calls" for calls written out; then come the axes
+of `vmap`s inside the function. `describe` tells them apart. Calls of different shapes are separate, `name#0`,
+`name#1`. A site in a branch that was not taken is NaN, or 0 for whole numbers.
 
 Not covered: modules that a plain function closes over (pass them as arguments), static fields, methods other than
 `__call__`. Loops whose number of iterations is not known beforehand can be edited but not captured. Where a site
@@ -35,6 +36,9 @@ import numpy as np
 from icl.interpreter import Change, Level, Run, Site, base, fit, group, stack, survey
 from icl.tagging import mark, tag_call, untag
 
+_STACKED = {"scan", "calls", "vmap"}
+_DATA = (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct)
+
 
 def tap(value: jax.Array, name: str) -> jax.Array:
     """Makes a value inside a module's `__call__` a site, `<path of the module>.<name>`. Otherwise the identity."""
@@ -43,7 +47,7 @@ def tap(value: jax.Array, name: str) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Indexed:
-    """An edit `function(value, index)` of a repeated site; `index` has one whole number per leading axis, so
+    """An edit `function(value, index)` of a repeated site; `index` has a whole number for each "scan" and "calls", so
     `Indexed(lambda value, index: jnp.where(index[0] == 2, 0.0, value))` patches one layer of a scan over layers."""
 
     function: Change
@@ -83,7 +87,7 @@ def capture(
 
 def edit(fn: Callable[..., Any], *args: Any, edits: Mapping[str, Any], **kwargs: Any) -> Any:
     """The output when values are replaced on their way. `edits` maps names or patterns to a function of the value (at
-    every single call), to `Indexed`, or to an array that broadcasts to the whole site, leading axes included. What
+    each repetition), to `Indexed`, or to an array that broadcasts to the whole site, leading axes included. What
     replaces a value takes its dtype, and must broadcast to its shape: else ValueError, as for unmatched patterns."""
     return capture(fn, *args, at=(), edits=edits, **kwargs)[0]
 
@@ -102,9 +106,6 @@ def _trace(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 
     closed, shapes = jax.make_jaxpr(flat, return_shape=True)(*leaves)
     return closed, leaves, lambda outs: eqx.combine(jax.tree.unflatten(jax.tree.structure(shapes), outs), constant[0])
-
-
-_DATA = (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct)
 
 
 def _match(pattern: str, known: list[Site]) -> list[str]:
