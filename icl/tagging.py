@@ -95,7 +95,8 @@ def _retype(tree: Any, path: str, choose: Callable[[type, str], type]) -> Any:
         static = {field.name for field in dataclasses.fields(node) if field.metadata.get("static")}
         copy = object.__new__(type(node) if wrapper else choose(type(node), below))
         for name, value in vars(node).items():
-            inner = below if wrapper else ".".join(filter(None, (below, name)))
+            through = wrapper or name in getattr(type(node), "tap_through", ())
+            inner = below if through else ".".join(filter(None, (below, name)))
             object.__setattr__(copy, name, value if name in static else _retype(value, inner, choose))
         return copy
 

@@ -7,7 +7,8 @@
 Sites are the outputs of callable submodules, named by their path (`blocks.1.mixer`; `blocks.1.mixer:0` where a module
 returns several arrays), and values named inside a module by `tap` (`blocks.1.mixer.probabilities`). The root is the
 module that is called, or the one argument of a function that has submodules; with several such arguments paths begin
-with the position of the argument. In patterns `*` stands for anything between two dots, `**` for anything.
+with the position of the argument. A field listed in a module's class attribute `tap_through` is no level of the path:
+a learner's sites are those of its network. In patterns `*` stands for anything between two dots, `**` for anything.
 
 The function is traced to a jaxpr, in which sites are equations that do nothing, and that is evaluated by a small
 interpreter. So all of this works under and over `jit`, `vmap`, `grad`, `scan`, `cond`, `remat` and custom derivative

@@ -40,6 +40,8 @@ class ModelConfig(Fields):
 class Learner(eqx.Module):
     """A predictor with a trainable network: tokens of the prompt, network, outputs read as predictions."""
 
+    tap_through: ClassVar[tuple[str, ...]] = ("network",)
+
     network: Any
     layout: Layout
     signature: Signature = eqx.field(static=True)

@@ -33,7 +33,7 @@ class Attention(Mixer):
 
     supports_visibility = True
     query: Linear
-    key_: Linear
+    key: Linear
     value: Linear
     output: Linear
     heads: int = eqx.field(static=True)
@@ -41,12 +41,12 @@ class Attention(Mixer):
     def __init__(self, width: int, heads: int, depth: int, init: str, *, bias: bool, key: PRNGKeyArray):
         keys = jax.random.split(key, 4)
         std = initial_std(init, width)
-        self.query, self.key_, self.value = (Linear(width, width, std, bias=bias, key=k) for k in keys[:3])
+        self.query, self.key, self.value = (Linear(width, width, std, bias=bias, key=k) for k in keys[:3])
         self.output = Linear(width, width, initial_std(init, width, depth), bias=bias, key=keys[3])
         self.heads = heads
 
     def __call__(self, x: Float[Array, "T E"], visible: Bool[Array, "T T"] | None = None) -> Float[Array, "T E"]:
-        query, key, value = (self._split(linear(x)) for linear in (self.query, self.key_, self.value))
+        query, key, value = (self._split(linear(x)) for linear in (self.query, self.key, self.value))
         scores = tap(jnp.matmul(query, jnp.swapaxes(key, -1, -2)) * query.shape[-1] ** -0.5, "scores")
         hidden = ~_mask(visible, x.shape[0])
         probabilities = jax.nn.softmax(jnp.where(hidden[None], -jnp.inf, scores.astype(jnp.float32)), -1)
@@ -59,10 +59,10 @@ class Attention(Mixer):
     ) -> Float[Array, "B R E"]:
         mask = _mask(visible, x.shape[1])
         if rows is None:
-            query, key, value = _project(x, self.query, self.key_, self.value)
+            query, key, value = _project(x, self.query, self.key, self.value)
         else:
             index = np.asarray(rows)
-            query, (key, value), mask = self.query(x[:, index]), _project(x, self.key_, self.value), mask[index]
+            query, (key, value), mask = self.query(x[:, index]), _project(x, self.key, self.value), mask[index]
         bias = jnp.where(mask, 0.0, -1e30).astype(jnp.float32)
         query = self._split(query) * (x.shape[-1] // self.heads) ** -0.5
         return self.output(self._join(attend(query, self._split(key), self._split(value), bias)))

@@ -1,0 +1,155 @@
+"""The command line as a user types it, in one process: what is printed, and the exit code."""
+
+import json
+import sys
+
+import pytest
+
+from icl import cli
+
+TINY = ["--depth", "1", "--width", "8", "--heads", "2", "--steps", "6", "--batch", "8", "--points", "4", "--prompts", "16"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs with spaces")
+
+
+def icl(capsys, monkeypatch, *words: str) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["icl", *words])
+    monkeypatch.setenv("ICL_CACHE", "none")
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    said = capsys.readouterr()
+    return stopped.value.code or 0, said.out, said.err
+
+
+@pytest.fixture
+def say(capsys, monkeypatch):
+    return lambda *words: icl(capsys, monkeypatch, *words)
+
+
+def test_run_answers_and_every_reading_command_follows(say, root):
+    out = ["--out", str(root)]
+    code, answer, shown = say("run", "linear-regression", *TINY, *out)
+    assert code == 0
+    assert "The trained model is" in answer
+    assert "parameters" in shown
+    for name in ("error_by_position.png", "learning_curve.pdf", "table.csv"):
+        assert name in answer
+    again = say("run", "linear-regression", *TINY, *out)
+    assert (again[0], again[1]) == (0, answer)
+    code, listing, _ = say("runs", *out, "--json")
+    (run,) = json.loads(listing)
+    assert run["state"] == "finished"
+    for words in (["show"], ["identify", "last", "--prompts", "16"], ["evaluate", "last", "--prompts", "16"]):
+        code, text, error = say(*words, *out)
+        assert code == 0, error
+        assert len(text) > 40
+    shifted = ["evaluate", "last", "--shift", "scale-inputs=2", "--prompts", "16", "--json"]
+    code, text, _ = say(*shifted, *out)
+    assert code == 0
+    assert "bayes of training" in json.loads(text)["columns"]["predictor"]
+    code, text, _ = say("probe", "last", "implicit-weights", "--prompts", "8", *out)
+    assert code == 0
+    assert "R^2" in text
+
+
+@pytest.mark.parametrize("task", ["markov", "letter-digit", "gaussian-process", "chain-of-thought"])
+def test_every_class_trains_with_its_own_table_and_figures(say, root, task):
+    code, answer, error = say("run", task, *TINY, "--out", str(root))
+    assert code == 0, error
+    assert "bayes" in answer
+
+
+def test_sweep_compare_extend_fork(say, root):
+    out = ["--out", str(root)]
+    code, text, _ = say("run", "linear-regression", *TINY, "--depth", "1,2", "--seeds", "2", "--name", "pair", *out)
+    assert code == 0
+    assert text.count("finished") == 4
+    code, text, _ = say("compare", "pair", *out)
+    assert "depth" in text
+    code, _, error = say("extend", "name=none", "--steps", "9", *out)
+    assert code == 2
+    code, text, error = say("extend", "depth=2,seed=1", "--steps", "9", *out)
+    assert code == 0, error
+    code, text, error = say("fork", "last", "--at", "0", "--set", "training.learning_rate=1e-4", *out)
+    assert code == 0, error
+
+
+def test_dry_run_starts_nothing(say, tmp_path):
+    code, text, _ = say("run", "linear-regression", "--depth", "2", "--dry-run", "--out", str(tmp_path / "none"))
+    assert code == 0
+    assert "parameters" in text
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["run", "linear-regresion"], 2, "did you mean 'linear-regression'"),
+        (["run"], 2, "which function class"),
+        (["run", "linear-regression", "--depht", "3"], 2, "did you mean 'depth'"),
+        (["run", "linear-regression", "--heads", "3"], 2, "does not divide"),
+        (["run", "linear-regression", "--steps", "-1"], 2, "at least 0"),
+        (["run", "linear-regression", "--preset", "garg"], 2, "garg-2022"),
+        (["run", "./none.py:Cubic"], 2, "no such file"),
+        (["show", "last", "--out", "nowhere"], 2, "no runs"),
+        (["list", "function-clases"], 2, "function-classes"),
+        (["figure", "distance"], 2, "distance-to-bayes"),
+        (["reproduce", "nothing"], 2, "default-run"),
+        (["evaluate", "--nonsense"], 2, "nonsense"),
+        (["frobnicate"], 2, "frobnicate"),
+    ],
+)
+def test_mistakes_get_a_sentence_and_no_traceback(say, words, code, said):
+    found, _, error = say(*words)
+    assert found == code, error
+    assert said in error
+    assert "Traceback" not in error
+
+
+def test_divergence_is_exit_code_3(say, tmp_path):
+    code, _, error = say("run", "linear-regression", *TINY, "--learning-rate", "1e6", "--out", str(tmp_path))
+    assert code == 3
+    assert "learning_rate" in error
+
+
+def test_a_place_that_cannot_be_written_is_exit_code_4(say, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, error = say("run", "linear-regression", *TINY, "--out", str(tmp_path / "file" / "below"))
+    assert code == 4
+    assert "below" in error
+
+
+def test_a_foreign_directory_is_exit_code_5(say, tmp_path):
+    (tmp_path / "manifest.json").write_text("{}")
+    code, _, error = say("show", str(tmp_path) + "/")
+    assert code == 5
+    assert "missing" in error or "not" in error
+
+
+def test_own_class_from_a_file(say, tmp_path, monkeypatch):
+    source = (__import__("pathlib").Path(__file__).parents[2] / "README.md").read_text()
+    code = source.split("```python\n# my_task.py\n")[1].split("```")[0]
+    file = tmp_path / "my_task.py"
+    file.write_text(code)
+    words = [w for w in TINY]
+    found, answer, error = say("run", f"{file}:Cubic", *words, "--out", str(tmp_path / "runs"))
+    assert found == 0, error
+    assert "Cubic" in answer
+    found, _, error = say("--plugin", str(file), "show", "last", "--out", str(tmp_path / "runs"))
+    assert found == 0, error
+
+
+def test_lists(say):
+    for kind in json.loads(say("list", "--json")[1]):
+        code, text, error = say("list", kind)
+        assert code == 0, error
+        assert text.strip()
+
+
+def test_doctor(say):
+    code, text, _ = say("doctor")
+    assert code == 0
+    assert "GFLOP/s" in text

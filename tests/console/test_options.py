@@ -1,0 +1,77 @@
+"""Words to configurations."""
+
+import pytest
+
+from function_classes import ConfigError
+from icl.console import options
+
+FLAGS = ["--seeds", "--name", "--out"]
+
+
+def configs(*words: str, task: str = "linear-regression", preset=None, file=None):
+    return options.configs(task, options.pairs(list(words), FLAGS), preset, file)
+
+
+def test_plain_flags_paths_and_equals_are_one_thing():
+    a = configs("--depth", "2", "--noise-std=0.1")
+    b = configs("--set", "model.depth=2", "--set", "task.noise_std=0.1")
+    assert a == b
+    assert a[0].model.depth == 2
+
+
+def test_comma_lists_make_a_product_with_the_last_fastest():
+    found = configs("--depth", "1,2", "--seed", "0,1")
+    assert [(c.model.depth, c.seed) for c in found] == [(1, 0), (1, 1), (2, 0), (2, 1)]
+
+
+def test_texts_keep_their_commas():
+    assert configs("--checkpoint-every", "100,log:40")[0].training.checkpoint_every == "100,log:40"
+    assert configs("--checkpoint-every", "500")[0].training.checkpoint_every == "500"
+
+
+def test_order_of_settings_is_kept():
+    assert configs("--set", "model.depth=2", "--depth", "3")[0].model.depth == 3
+
+
+def test_toml_then_flags(tmp_path):
+    file = tmp_path / "a.toml"
+    file.write_text('[task]\nname = "linear-regression"\ndim = 7\n[model]\ndepth = 2\n')
+    (config,) = configs("--dim", "8", task=None, file=file)
+    assert (config.task.dim, config.model.depth) == (8, 2)
+
+
+@pytest.mark.parametrize("text", ['lr = "fast"', "[model]\ndetph = 1", "[model]\ndepth = 1\ndepth = 2", "= 3"])
+def test_bad_toml_is_refused_with_its_place(tmp_path, text):
+    file = tmp_path / "a.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match="lr|depth|TOML"):
+        configs(file=file)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--dpeth", "3"], "depth"),
+        (["depth=3"], "flag"),
+        (["--depth"], "expects a value"),
+        (["--depth", "--width", "3"], "expects a value"),
+        (["--set", "model.depth"], "PATH=VALUE"),
+        (["--set", "model.depth.x=1"], "depth"),
+        (["--depth", "1,x"], "whole number"),
+        (["--noise-std", "nan"], "number"),
+    ],
+)
+def test_bad_words(words, said):
+    with pytest.raises(ConfigError, match=said):
+        configs(*words)
+
+
+def test_negative_values_are_values():
+    with pytest.raises(ConfigError, match="at least 0"):
+        configs("--noise-std", "-1")
+
+
+def test_help_names_every_setting():
+    text = options.help_text("gaussian-process")
+    for word in ("--lengthscale", "--depth", "--learning-rate", "--dims-start", "--prompts"):
+        assert word in text

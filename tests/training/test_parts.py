@@ -1,0 +1,96 @@
+"""Optimizers, schedules and the curriculum against what their papers define."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import function_classes as fc
+from icl.config import Config
+from icl.training.curriculum import Curriculum
+from icl.training.optimizers import Optimizer
+from icl.training.schedules import Schedule
+
+PARAMS = {"blocks": [{"weight": jnp.ones((6, 4)), "bias": jnp.ones(4)}], "head": {"weight": jnp.ones((4, 1))}}
+
+
+def gradient(seed: int = 0):
+    keys = iter(jax.random.split(jax.random.key(seed), 3))
+    return jax.tree.map(lambda p: jax.random.normal(next(keys), p.shape), PARAMS)
+
+
+@pytest.mark.parametrize("name", Optimizer.registry.names())
+def test_directions_descend(name):
+    """Minimizing |p|^2 / 2 from ones: small steps along -direction shrink it."""
+    transform = Optimizer.registry.get(name).transform()
+    params, state = PARAMS, transform.init(PARAMS)
+    for _ in range(50):
+        direction, state = transform.update(params, state, params)
+        params = jax.tree.map(lambda p, d: p - 0.01 * d, params, direction)
+    norm = sum(float(jnp.sum(p**2)) for p in jax.tree.leaves(params))
+    assert norm < 0.8 * sum(p.size for p in jax.tree.leaves(PARAMS))
+
+
+def test_muon_orthogonalizes_block_matrices_and_leaves_the_rest_to_adam():
+    muon, adam = (Optimizer.registry.get(n).transform() for n in ("muon", "adam"))
+    g = gradient()
+    direction, _ = muon.update(g, muon.init(PARAMS), PARAMS)
+    reference, _ = adam.update(g, adam.init(PARAMS), PARAMS)
+    singular = np.linalg.svd(np.asarray(direction["blocks"][0]["weight"]) / (0.2 * np.sqrt(6)), compute_uv=False)
+    assert np.all((singular > 0.5) & (singular < 1.5))
+    np.testing.assert_array_equal(direction["head"]["weight"], reference["head"]["weight"])
+    np.testing.assert_array_equal(direction["blocks"][0]["bias"], reference["blocks"][0]["bias"])
+
+
+def test_muon_treats_stacked_and_separate_matrices_alike():
+    transform = Optimizer.registry.get("muon").transform()
+    a, b = (gradient(s)["blocks"][0]["weight"] for s in (1, 2))
+    stacked = {"blocks": {"weight": jnp.stack([a, b])}}
+    together, _ = transform.update(stacked, transform.init(stacked), stacked)
+    for index, one in enumerate((a, b)):
+        alone = {"blocks": {"weight": one}}
+        direction, _ = transform.update(alone, transform.init(alone), alone)
+        np.testing.assert_allclose(together["blocks"]["weight"][index], direction["blocks"]["weight"], atol=1e-5)
+
+
+def test_adamw_decays_matrices_only():
+    transform = Optimizer.registry.get("adamw", weight_decay=0.5).transform()
+    zero = jax.tree.map(jnp.zeros_like, PARAMS)
+    direction, _ = transform.update(zero, transform.init(PARAMS), PARAMS)
+    np.testing.assert_allclose(direction["head"]["weight"], 0.5)
+    np.testing.assert_allclose(direction["blocks"][0]["bias"], 0.0)
+
+
+@pytest.mark.parametrize("name", Schedule.registry.names())
+def test_schedules_stay_between_zero_and_one_and_share_their_prefix(name):
+    schedule = Schedule.registry.get(name)
+    steps = 400
+    factor = jax.jit(jax.vmap(schedule.factor, (0, None)))
+    short = np.asarray(factor(jnp.arange(steps), jnp.int32(steps)))
+    long = np.asarray(factor(jnp.arange(steps), jnp.int32(3 * steps)))
+    assert np.all((short >= 0) & (short <= 1))
+    assert short.max() > 0.99
+    shared = schedule.prefix(steps)
+    np.testing.assert_array_equal(short[:shared], long[:shared])
+    if shared < steps:
+        assert short[min(shared + 2, steps - 1)] != long[min(shared + 2, steps - 1)]
+
+
+def test_curriculum_of_garg_2022_ends_at_step_30000():
+    config = Config.create(preset="garg-2022")
+    curriculum, task = config.training.curriculum, config.task
+    assert (curriculum.dims(0, 20), curriculum.points(0, 41)) == (5, 11)
+    assert (curriculum.dims(29_999, 20), curriculum.points(29_999, 41)) == (19, 39)
+    assert (curriculum.dims(30_000, 20), curriculum.points(30_000, 41)) == (20, 41)
+    assert (curriculum.dims(10**6, 20), curriculum.points(10**6, 41)) == (task.dim, task.points)
+
+
+def test_truncated_inputs_are_zero_and_outputs_follow_them():
+    task = fc.get("linear-regression", dim=6, points=5, noise_std=0.0)
+    curriculum = Curriculum(dims_start=2, dims_every=10, points_start=3, points_every=10, points_by=1)
+    prompts = jax.vmap(lambda i: curriculum.task(task, jnp.int32(25)).sample(jax.random.key(i)))(jnp.arange(4))
+    assert np.all(np.asarray(prompts.xs)[..., 4:] == 0)
+    assert np.all(np.asarray(prompts.xs)[..., :4] != 0)
+    np.testing.assert_allclose(prompts.ys, np.einsum("bpd,bd->bp", prompts.xs, prompts.latent), atol=1e-5)
+    weights = np.asarray(curriculum.weights(prompts, jnp.int32(15)))
+    np.testing.assert_array_equal(weights, np.broadcast_to([1, 1, 1, 1, 0], (4, 5)))
