@@ -15,9 +15,9 @@ class LetterDigit(FunctionClass):
 
     Symbols are the letters 0..n-1, the digits n..2n-1 and "unknown" 2n. Half of the streams begin with one random
     digit, which shifts every pair by one, so that position says nothing about what comes next. Only what follows a
-    letter c is scored: the target is m(c) if c was shown with its digit before, else "unknown" (although the stream goes
-    on with m(c)). Targets are a function of the past: the optimal accuracy is 1. Always answering "unknown" is right on
-    the j-th letter with probability (1 - 1/n)^(j-1).
+    letter c is scored: the target is m(c) if c was shown with its digit before, else "unknown" (although the stream
+    goes on with m(c)). Targets are a function of the past: the optimal accuracy is 1. Always answering "unknown" is
+    right on the j-th letter with probability (1 - 1/n)^(j-1).
 
     The start token of the paper is the layout's business.
 
