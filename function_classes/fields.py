@@ -11,42 +11,23 @@ branch on them in Python. Every other plain field (int, bool, str, tuple) is sta
 """
 
 import dataclasses
-import difflib
 import inspect
-import json
 import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import equinox as eqx
 import jax.core
 
+from function_classes.problems import ConfigError as ConfigError
+from function_classes.problems import Problem as Problem
+from function_classes.problems import join as join
+from function_classes.problems import nearest as nearest
+
 _MISSING: Any = dataclasses.MISSING
-_UNSTATED: Any = object()
-
-
-class Problem(NamedTuple):
-    """One thing that is wrong with a configuration: where, and what was expected instead."""
-
-    path: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be used. Lists every problem, each with its path and the nearest valid choice."""
-
-    def __init__(self, problems: Iterable[Problem]):
-        self.problems = tuple(problems)
-        super().__init__("\n".join(map(str, self.problems)))
-
-    def under(self, path: str) -> "ConfigError":
-        """The same problems, seen from one level further up."""
-        return ConfigError(Problem(join(path, p.path), p.message) for p in self.problems)
+UNSTATED: Any = object()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +41,7 @@ class Rule:
     at_most: float | None = None
     below: float | None = None
     science: bool = True
-    absent: Any = _UNSTATED
+    absent: Any = UNSTATED
 
     def complaint(self, value: Any) -> str | None:
         bounds = (
@@ -84,7 +65,7 @@ def setting(
     at_most: float | None = None,
     below: float | None = None,
     science: bool = True,
-    absent: Any = _UNSTATED,
+    absent: Any = UNSTATED,
 ) -> Any:
     """A field with a default, one line of documentation and bounds. `science=False` keeps it out of a run's identity."""
     rule = Rule(doc, at_least, above, at_most, below, science, absent)
@@ -132,19 +113,6 @@ class Fields(eqx.Module):
     def problems(self) -> Iterable[Problem]:
         """What is wrong between fields that are each valid alone (sparsity above dim, say)."""
         return ()
-
-
-def join(*parts: str) -> str:
-    return ".".join(part for part in parts if part)
-
-
-def nearest(word: str, choices: Iterable[str]) -> str:
-    """' (did you mean X?)' where a choice is near, else the choices themselves."""
-    choices = sorted(map(str, choices))
-    close = difflib.get_close_matches(str(word).replace("_", "-"), [c.replace("_", "-") for c in choices], 1, 0.5)
-    if close:
-        return f"; did you mean {next(c for c in choices if c.replace('_', '-') == close[0])!r}?"
-    return f"; choose from {', '.join(choices)}" if choices else ""
 
 
 def _is_data(annotation: Any) -> bool:
@@ -295,58 +263,6 @@ def build(cls: type[Fields], values: Mapping[str, Any]) -> Any:
         order = {name: index for index, name in enumerate(settings)}
         raise ConfigError(sorted(problems, key=lambda p: order.get(p.path.split(".")[0], -1)))
     return cls(**values)
-
-
-def dump(value: Any) -> Any:
-    """Plain JSON values from which `build` makes an equal object."""
-    if isinstance(value, Fields):
-        named = {"name": value.name} if value.registry is not None else {}
-        return named | {f.name: dump(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, tuple):
-        return [dump(item) for item in value]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise TypeError(f"{value!r} is not configuration: fields hold numbers, texts, tuples and nested configuration")
-
-
-def identity(value: Any) -> Any:
-    """What a run's hash is taken of: as `dump`, with component versions, without unscientific fields and without
-    fields at the value they had before they existed. 1 and 1.0 hash alike."""
-    if isinstance(value, Fields):
-        result: dict[str, Any] = {"version": value.version}
-        if value.registry is not None:
-            result["name"] = value.name
-        for field in dataclasses.fields(value):
-            rule: Rule = field.metadata["rule"]
-            item = getattr(value, field.name)
-            absent = field.default if rule.absent is _UNSTATED else rule.absent
-            unchanged = absent is not _MISSING and identity(absent) == identity(item)
-            if rule.science and (not unchanged or isinstance(item, Fields)):
-                result[field.name] = identity(item)
-        return result
-    if isinstance(value, tuple):
-        return [identity(item) for item in value]
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    return value
-
-
-def canonical(value: Any) -> str:
-    """The one JSON text of plain values: sorted keys, no spaces, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def parse(text: str) -> Any:
-    """A value typed in a shell: JSON where it is JSON (numbers, true, [1,2]), `none`, otherwise the text itself."""
-    if text.lower() in ("none", "null"):
-        return None
-    if text in ("True", "False"):
-        return text == "True"
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return text
-    return value
 
 
 def settings(cls: type[Fields]) -> tuple[dataclasses.Field, ...]:

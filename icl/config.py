@@ -8,13 +8,14 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from function_classes import fields
+from function_classes import fields, plain
 from function_classes.base import FunctionClass
 from function_classes.fields import ConfigError, Fields, Problem, nearest, setting
 from icl import layouts, presets
 from icl.layouts import Signature
 from icl.models.base import ModelConfig
 from icl.models.transformer import Transformer
+from icl.runs.cadence import Cadence
 from icl.training.curriculum import Curriculum
 from icl.training.optimizers import Muon, Optimizer
 from icl.training.schedules import Schedule, WarmupStableDecay, check_warmup
@@ -38,6 +39,10 @@ class Training(Fields):
     def problems(self):
         if self.batch % self.accumulate:
             yield Problem("accumulate", f"must divide training.batch = {self.batch}, got {self.accumulate}")
+        try:
+            Cadence.parse(self.checkpoint_every)
+        except ValueError as error:
+            yield Problem("checkpoint_every", str(error))
         yield from check_warmup(self.schedule, self.steps)
 
 
@@ -73,7 +78,7 @@ class Config(Fields):
         """
         tree: dict[str, Any] = presets.find(preset) if preset else {}
         if task is not None:
-            value = fields.dump(task) if isinstance(task, FunctionClass) else task
+            value = plain.dump(task) if isinstance(task, FunctionClass) else task
             given = {"name": value} if isinstance(value, str) else dict(value)
             if tree.get("task", {}).get("name") != given["name"]:
                 tree["task"] = given
@@ -104,12 +109,12 @@ class Config(Fields):
 
     def dump(self) -> dict[str, Any]:
         """Plain JSON values from which `Config.from_tree` makes an equal configuration."""
-        return fields.dump(self)
+        return plain.dump(self)
 
     @property
     def identity(self) -> str:
         """Hash of the scientific fields, the seed and the component versions: 16 hexadecimal digits."""
-        return hashlib.sha256(fields.canonical(fields.identity(self)).encode()).hexdigest()[:16]
+        return hashlib.sha256(plain.canonical(plain.identity(self)).encode()).hexdigest()[:16]
 
     def change(self, **settings: Any) -> "Config":
         """The same configuration with some settings changed, by path or bare name."""
@@ -157,7 +162,7 @@ def _plain(value: Any) -> Any:
 
 
 def _plain_value(value: Any) -> Any:
-    return fields.dump(value) if isinstance(value, Fields) else value
+    return plain.dump(value) if isinstance(value, Fields) else value
 
 
 def _place(tree: dict[str, Any], path: str, value: Any) -> None:
@@ -186,7 +191,7 @@ def _complete(tree: dict[str, Any]) -> dict[str, Any]:
     if "layout" not in model:
         try:
             task = fields.coerce(FunctionClass, tree["task"])
-            model["layout"] = fields.dump(layouts.default(Signature.of(task)))
+            model["layout"] = plain.dump(layouts.default(Signature.of(task)))
         except ConfigError:
             pass  # the task's own problems are reported with everything else
     if training.get("learning_rate") is None and _name(optimizer) in Optimizer.registry:

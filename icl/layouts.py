@@ -66,7 +66,7 @@ class Layout(Fields):
         return None
 
 
-def _examples(prompt: Prompt, signature: Signature) -> tuple[Float[Array, "P X"], Float[Array, "P Y"]]:
+def _examples(prompt: Prompt, signature: Signature) -> tuple[Float[Array, "P X"], Float[Array, "P *s Y"]]:
     return signature.x.encode(prompt.xs), signature.y.encode(prompt.ys)
 
 
@@ -77,11 +77,11 @@ def _previous(rows: Float[Array, "P F"]) -> Float[Array, "P F"]:
 
 @Layout.registry.add("interleaved", papers=("garg-2022", "akyurek-2022"))
 class Interleaved(Layout):
-    """x_0, y_0, x_1, y_1, ..., x_{P-1}: T = P (1 + S) - S tokens; prediction (k, s) is read at x_k, or at y_{k, s-1}.
+    """x_0, y_0, x_1, y_1, ..., x_{P-1}: T = P (1 + S) - 1 tokens; prediction (k, s) is read at x_k, or at y_{k, s-1}.
 
     `channels = shared` puts y into channel 0 beside x's first coordinate (Garg, Panwar): token types differ by position
-    parity only. `separate` gives x and y channels of their own (Akyurek, Raventos). The last example's outputs are
-    left out: no prediction may use them.
+    parity only. `separate` gives x and y channels of their own (Akyurek, Raventos). The very last output is left out: no
+    prediction may use it.
     """
 
     channels: Literal["shared", "separate"] = setting("shared", "whether y shares its channels with x")
@@ -96,7 +96,7 @@ class Interleaved(Layout):
         return max(sizes) if self.channels == "shared" else sum(sizes)
 
     def length(self, points: int, signature: Signature) -> int:
-        return points * (1 + signature.steps) - signature.steps
+        return points * (1 + signature.steps) - 1
 
     def tokens(self, prompt: Prompt, signature: Signature) -> Float[Array, "T F"]:
         x, y = _examples(prompt, signature)

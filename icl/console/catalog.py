@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from function_classes import fields
+from function_classes import fields, plain
 from function_classes.fields import ConfigError, Problem, nearest
 
 
@@ -102,4 +102,4 @@ def _first_line(member: Any) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, fields.Fields):
         return value.name or "..."
-    return fields.dump(value)
+    return plain.dump(value)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from function_classes import fields
+from function_classes import fields, plain
 from function_classes.fields import ConfigError, Problem, nearest
 
 
@@ -71,8 +71,8 @@ def _values(path: str, text: str, tree: dict[str, Any]) -> list[Any]:
     if annotation is str:
         return [text]
     if typing.get_origin(annotation) is tuple:
-        return [[fields.parse(part) for part in text.strip("[]()").split(",") if part]]
-    return [fields.parse(part.strip()) for part in text.split(",")]
+        return [[plain.parse(part) for part in text.strip("[]()").split(",") if part]]
+    return [plain.parse(part.strip()) for part in text.split(",")]
 
 
 def _annotation(path: str, tree: dict[str, Any]) -> Any:

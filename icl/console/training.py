@@ -62,7 +62,7 @@ def longer(query: str, steps: int, out: Path, as_json: bool) -> int:
 
 def branch(query: str, at: int, settings: Sequence[tuple[str, str]], out: Path, as_json: bool) -> int:
     """Continues a checkpoint of a run with other settings."""
-    from function_classes.fields import parse
+    from function_classes.plain import parse
     from icl.runs.handle import load
     from icl.training.session import fork
 

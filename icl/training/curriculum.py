@@ -42,13 +42,13 @@ class Curriculum(Fields):
     def points(self, step: int | Int[Array, ""], full: int) -> int | Int[Array, ""]:
         return _grow(self.points_start, self.points_by, self.points_every, step, full)
 
-    def task(self, task: FunctionClass, step: Int[Array, ""]) -> FunctionClass:
-        """The function class at this step: inputs truncated to the current dimensions before outputs are drawn."""
+    def task(self, task: FunctionClass, step: Int[Array, ""]) -> "FunctionClass | Truncated":
+        """What draws prompts at this step: inputs are truncated to the current dimensions before outputs are drawn."""
         if self.dims_start is None:
             return task
         full = task.x_space.shape[0]
         kept = (jnp.arange(full) < self.dims(step, full)).astype(jnp.float32)
-        return _Truncated(task, kept)
+        return Truncated(task, kept)
 
     def weights(self, prompts: Prompt, step: Int[Array, ""]) -> Float[Array, "B P *s"] | None:
         """Weights of the loss: those of the prompts, zero beyond the current points."""
@@ -61,7 +61,7 @@ class Curriculum(Fields):
         return prompts.scored * kept.reshape(1, -1, *[1] * (prompts.scored.ndim - 2))
 
 
-class _Truncated(eqx.Module):
+class Truncated(eqx.Module):
     """Draws prompts of a class x -> y with some input coordinates set to zero."""
 
     task: FunctionClass
@@ -79,8 +79,8 @@ class _Truncated(eqx.Module):
     def sample_inputs(self, latent, key):
         return self.task.sample_inputs(latent, key) * self.kept[None]
 
-    def sample_outputs(self, latent, xs, key):
-        return self.task.sample_outputs(latent, xs, key)
+    def show(self, latent, xs, key):
+        return self.task.show(latent, xs, key)
 
 
 def _grow(start: int | None, by: int, every: int, step, full: int):

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree, UInt
 
-from function_classes import fields
+from function_classes import plain
 from function_classes.base import FunctionClass, Prediction, Prompt
 from icl import prng
 from icl.config import Config
@@ -62,12 +62,12 @@ def program_key(config: Config) -> str:
     """Configurations with equal keys train as one program: they differ in seeds, rates and other float fields only."""
     training = {
         name: value
-        for name, value in fields.dump(config.training).items()
+        for name, value in plain.dump(config.training).items()
         if name not in ("steps", "checkpoint_every", "log_every", "learning_rate")
     }
     tree = {"task": config.task, "model": config.model}
-    shapes = {name: fields.dump(value) for name, value in tree.items()} | {"training": training}
-    return fields.canonical(_without_floats(shapes))
+    shapes = {name: plain.dump(value) for name, value in tree.items()} | {"training": training}
+    return plain.canonical(_without_floats(shapes))
 
 
 def _without_floats(value: Any) -> Any:

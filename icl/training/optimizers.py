@@ -20,9 +20,24 @@ class Optimizer(Fields):
     registry: ClassVar[Registry] = Registry("optimizer", "icl.training", "icl.optimizers")
     default_rate: ClassVar[float] = 1e-3
 
-    def transform(self) -> optax.GradientTransformation:
-        """Gradients to directions d; parameters become p - rate * d."""
+    def rule(self) -> optax.GradientTransformation:
+        """The optax transformation of gradients to directions."""
         raise NotImplementedError
+
+    def transform(self) -> optax.GradientTransformation:
+        """Gradients to directions d; parameters become p - rate * d. Works where JAX's strict promotion is on, which
+        optax itself does not."""
+        rule = self.rule()
+
+        def init(params: Any) -> Any:
+            with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+                return rule.init(params)
+
+        def update(gradient: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+            with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+                return rule.update(gradient, state, params)
+
+        return optax.GradientTransformation(init, update)
 
 
 @Optimizer.registry.add("adam", papers=("kingma-2014",))
@@ -33,7 +48,7 @@ class Adam(Optimizer):
     b2: float = setting(0.999, "decay of the second moment", at_least=0, below=1)
     eps: float = setting(1e-8, "added to the root of the second moment", above=0)
 
-    def transform(self) -> optax.GradientTransformation:
+    def rule(self) -> optax.GradientTransformation:
         return optax.scale_by_adam(self.b1, self.b2, self.eps)
 
 
@@ -46,7 +61,7 @@ class AdamW(Optimizer):
     eps: float = setting(1e-8, "added to the root of the second moment", above=0)
     weight_decay: float = setting(0.01, "multiplies the parameters", at_least=0)
 
-    def transform(self) -> optax.GradientTransformation:
+    def rule(self) -> optax.GradientTransformation:
         decay = optax.add_decayed_weights(self.weight_decay, mask=lambda p: jax.tree.map(lambda a: a.ndim > 1, p))
         return optax.chain(optax.scale_by_adam(self.b1, self.b2, self.eps), decay)
 
@@ -58,7 +73,7 @@ class SGD(Optimizer):
     default_rate: ClassVar[float] = 1e-2
     momentum: float = setting(0.9, "share of the previous direction that is kept", at_least=0, below=1)
 
-    def transform(self) -> optax.GradientTransformation:
+    def rule(self) -> optax.GradientTransformation:
         return optax.trace(self.momentum)
 
 
@@ -76,7 +91,7 @@ class Muon(Optimizer):
     b1: float = setting(0.9, "decay of Adam's first moment", at_least=0, below=1)
     b2: float = setting(0.999, "decay of Adam's second moment", at_least=0, below=1)
 
-    def transform(self) -> optax.GradientTransformation:
+    def rule(self) -> optax.GradientTransformation:
         def dimensions(params: Any) -> Any:
             return jax.tree.map(lambda a: contrib.MuonDimensionNumbers(a.ndim - 2, a.ndim - 1), params)
 

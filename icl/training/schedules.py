@@ -29,7 +29,7 @@ class Constant(Schedule):
     warmup: int = setting(0, "steps of linear warmup", at_least=0)
 
     def factor(self, step: Int[Array, ""], steps: Int[Array, ""]) -> Float[Array, ""]:
-        return jnp.minimum(1.0, (step + 1) / (self.warmup + 1))
+        return jnp.minimum(1.0, _real(step + 1) / (self.warmup + 1))
 
     def prefix(self, steps: int) -> int:
         return steps
@@ -46,8 +46,8 @@ class WarmupStableDecay(Schedule):
     decay: float = setting(0.5, "share of the steps over which the rate falls to 0", at_least=0, at_most=1)
 
     def factor(self, step: Int[Array, ""], steps: Int[Array, ""]) -> Float[Array, ""]:
-        rise = (step + 1) / (self.warmup + 1)
-        fall = (steps - step) / jnp.maximum(self.decay * steps, 1.0)
+        rise = _real(step + 1) / (self.warmup + 1)
+        fall = _real(steps - step) / jnp.maximum(self.decay * _real(steps), 1.0)
         return jnp.minimum(1.0, jnp.minimum(rise, fall))
 
     def prefix(self, steps: int) -> int:
@@ -61,8 +61,8 @@ class Triangle(Schedule):
     peak: float = setting(0.5, "share of the steps at which the rate is highest", above=0, below=1)
 
     def factor(self, step: Int[Array, ""], steps: Int[Array, ""]) -> Float[Array, ""]:
-        share = (step + 1) / steps
-        return jnp.minimum(share / self.peak, (1 - step / steps) / (1 - self.peak))
+        done, all_ = _real(step), _real(steps)
+        return jnp.minimum((done + 1) / all_ / self.peak, (1 - done / all_) / (1 - self.peak))
 
     def prefix(self, steps: int) -> int:
         return 0
@@ -75,13 +75,18 @@ class Cosine(Schedule):
     warmup: float = setting(0.2, "share of the steps of linear warmup", at_least=0, below=1)
 
     def factor(self, step: Int[Array, ""], steps: Int[Array, ""]) -> Float[Array, ""]:
-        warm = self.warmup * steps
-        rise = (step + 1) / (warm + 1)
-        share = jnp.clip((step - warm) / jnp.maximum(steps - warm, 1.0), 0, 1)
+        done, all_ = _real(step), _real(steps)
+        warm = self.warmup * all_
+        rise = (done + 1) / (warm + 1)
+        share = jnp.clip((done - warm) / jnp.maximum(all_ - warm, 1.0), 0, 1)
         return jnp.minimum(rise, 0.5 * (1 + jnp.cos(jnp.pi * share)))
 
     def prefix(self, steps: int) -> int:
         return 0
+
+
+def _real(step: Int[Array, ""]) -> Float[Array, ""]:
+    return jnp.asarray(step, jnp.float32)
 
 
 def check_warmup(schedule: Schedule, steps: int) -> list[Problem]:

@@ -16,7 +16,8 @@ import pytest
 
 import function_classes as fc
 from function_classes import FunctionClass, Nothing, Prompt, Real, Symbols
-from function_classes.fields import build, dump
+from function_classes.fields import build
+from function_classes.plain import dump
 from tests.conftest import rotate
 from tests.function_classes.cases import POINTS, PROMPTS, VARIANTS, Case, cases, value_shape
 from tests.harness import Interventions, beats_bayes, gradient_leaks

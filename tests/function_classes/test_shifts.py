@@ -9,7 +9,8 @@ import pytest
 
 import function_classes as fc
 from function_classes import FunctionClass, shifts
-from function_classes.fields import build, dump
+from function_classes.fields import build
+from function_classes.plain import dump
 from tests.harness import beats_bayes
 
 LINEAR = fc.get("linear-regression", dim=4, points=6)

@@ -4,10 +4,15 @@ from typing import ClassVar
 
 import equinox as eqx
 import jax
+import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from function_classes.fields import Fields
 from function_classes.registry import Registry
+
+
+Visible = Bool[Array, "T T"] | Bool[np.ndarray, "T T"]
+"""Entry [i, j] is true where token i may attend to token j."""
 
 
 class Mixer(eqx.Module):
@@ -21,11 +26,11 @@ class Mixer(eqx.Module):
     exactly_causal: ClassVar[bool] = True
     max_length: ClassVar[int | None] = None
 
-    def __call__(self, x: Float[Array, "T E"], visible: Bool[Array, "T T"] | None = None) -> Float[Array, "T E"]:
+    def __call__(self, x: Float[Array, "T E"], visible: Visible | None = None) -> Float[Array, "T E"]:
         raise NotImplementedError
 
     def batched(
-        self, x: Float[Array, "B T E"], visible: Bool[Array, "T T"] | None, rows: tuple[int, ...] | None
+        self, x: Float[Array, "B T E"], visible: Visible | None, rows: tuple[int, ...] | None
     ) -> Float[Array, "B R E"]:
         """The same for a batch, for training: only the outputs at `rows` are needed (None: all)."""
         mixed = jax.vmap(lambda one: self(one, visible))(x)

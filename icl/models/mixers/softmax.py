@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from function_classes.fields import setting
-from icl.models.mixers.base import Mixer, MixerConfig
+from icl.models.mixers.base import Mixer, MixerConfig, Visible
 from icl.models.parts import Linear, affine, initial_std
 from icl.taps import tap
 
@@ -45,17 +45,19 @@ class Attention(Mixer):
         self.output = Linear(width, width, initial_std(init, width, depth), bias=bias, key=keys[3])
         self.heads = heads
 
-    def __call__(self, x: Float[Array, "T E"], visible: Bool[Array, "T T"] | None = None) -> Float[Array, "T E"]:
+    def __call__(self, x: Float[Array, "T E"], visible: Visible | None = None) -> Float[Array, "T E"]:
         query, key, value = (self._split(linear(x)) for linear in (self.query, self.key, self.value))
         scores = tap(jnp.matmul(query, jnp.swapaxes(key, -1, -2)) * query.shape[-1] ** -0.5, "scores")
         hidden = ~_mask(visible, x.shape[0])
         probabilities = jax.nn.softmax(jnp.where(hidden[None], -jnp.inf, scores.astype(jnp.float32)), -1)
         probabilities = tap(probabilities.astype(x.dtype), "probabilities")
+        # A hidden token has weight 0, but 0 times NaN is NaN. A visible one that is NaN still shows, in its score.
+        value = jnp.where(jnp.isfinite(value), value, 0)
         mixed = tap(jnp.matmul(probabilities, value), "heads")
         return self.output(self._join(mixed))
 
     def batched(
-        self, x: Float[Array, "B T E"], visible: Bool[Array, "T T"] | None, rows: tuple[int, ...] | None
+        self, x: Float[Array, "B T E"], visible: Visible | None, rows: tuple[int, ...] | None
     ) -> Float[Array, "B R E"]:
         mask = _mask(visible, x.shape[1])
         if rows is None:
@@ -75,7 +77,7 @@ class Attention(Mixer):
         return x.reshape(*x.shape[:-2], -1)
 
 
-def _mask(visible: Bool[Array, "T T"] | None, length: int) -> Bool[Array, "T T"]:
+def _mask(visible: Visible | None, length: int) -> Bool[Array, "T T"]:
     return jnp.tril(jnp.ones((length, length), bool)) if visible is None else jnp.asarray(visible)
 
 

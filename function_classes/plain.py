@@ -1,0 +1,59 @@
+"""Configuration as plain JSON values: to write down, to hash, and from a word typed in a shell."""
+
+import dataclasses
+import json
+from typing import Any
+
+from function_classes.fields import UNSTATED, Fields, Rule
+
+
+def dump(value: Any) -> Any:
+    """Plain JSON values from which `build` makes an equal object."""
+    if isinstance(value, Fields):
+        named = {"name": value.name} if value.registry is not None else {}
+        return named | {f.name: dump(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return [dump(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"{value!r} is not configuration: fields hold numbers, texts, tuples and nested configuration")
+
+
+def identity(value: Any) -> Any:
+    """What a run's hash is taken of: as `dump`, with component versions, without unscientific fields and without
+    fields at the value they had before they existed. 1 and 1.0 hash alike."""
+    if isinstance(value, Fields):
+        result: dict[str, Any] = {"version": value.version}
+        if value.registry is not None:
+            result["name"] = value.name
+        for field in dataclasses.fields(value):
+            rule: Rule = field.metadata["rule"]
+            item = getattr(value, field.name)
+            absent = field.default if rule.absent is UNSTATED else rule.absent
+            unchanged = absent is not dataclasses.MISSING and identity(absent) == identity(item)
+            if rule.science and (not unchanged or isinstance(item, Fields)):
+                result[field.name] = identity(item)
+        return result
+    if isinstance(value, tuple):
+        return [identity(item) for item in value]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    return value
+
+
+def canonical(value: Any) -> str:
+    """The one JSON text of plain values: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def parse(text: str) -> Any:
+    """A value typed in a shell: JSON where it is JSON (numbers, true, [1,2]), `none`, otherwise the text itself."""
+    if text.lower() in ("none", "null"):
+        return None
+    if text in ("True", "False"):
+        return text == "True"
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value

@@ -1,0 +1,40 @@
+"""What is wrong with a configuration, in words: where, what was expected, what is near."""
+
+import difflib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with a configuration: where, and what was expected instead."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used. Lists every problem, each with its path and the nearest valid choice."""
+
+    def __init__(self, problems: Iterable[Problem]):
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+    def under(self, path: str) -> "ConfigError":
+        """The same problems, seen from one level further up."""
+        return ConfigError(Problem(join(path, p.path), p.message) for p in self.problems)
+
+
+def join(*parts: str) -> str:
+    return ".".join(part for part in parts if part)
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """' (did you mean X?)' where a choice is near, else the choices themselves."""
+    choices = sorted(map(str, choices))
+    close = difflib.get_close_matches(str(word).replace("_", "-"), [c.replace("_", "-") for c in choices], 1, 0.5)
+    if close:
+        return f"; did you mean {next(c for c in choices if c.replace('_', '-') == close[0])!r}?"
+    return f"; choose from {', '.join(choices)}" if choices else ""
