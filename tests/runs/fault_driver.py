@@ -69,10 +69,9 @@ def check_finished(root, expected):
     path = RunDirectory.place(root, CONFIG, IDENTITY)
     assert (path / "metrics.jsonl").read_bytes() == expected
     assert RunDirectory.open(path).status.state is State.FINISHED
-    assert list(checkpoints.list_checkpoints(path / "checkpoints")) == [2, 6]
+    assert sorted(os.listdir(path / "checkpoints")) == ["step-00000002", "step-00000006"]
     for found in checkpoints.list_checkpoints(path / "checkpoints").values():
         verify(found)
-    assert not list(path.glob("checkpoints/.tmp-*")), "an interrupted save was not cleaned up"
 
 
 def killed(root, at):

@@ -61,8 +61,9 @@ def test_unreadable_holder(tmp_path, content):
         (tmp_path / "lock").write_bytes(content)
         with pytest.raises(Busy, match="another process is writing"), writing(tmp_path):
             pytest.fail("two writers")
-    with writing(tmp_path):
-        pass
+    (tmp_path / "lock").write_bytes(content)
+    with writing(tmp_path), pytest.raises(Busy, match=f"process {os.getpid()} "), writing(tmp_path):
+        pytest.fail("two writers")
 
 
 def test_the_lock_is_released_by_errors(tmp_path):
