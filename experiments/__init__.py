@@ -35,11 +35,15 @@ def get(name: str) -> Experiment:
 def configs(experiment: Experiment, scale: str) -> list[Any]:
     """What is trained at a scale. Raises ConfigError for a scale the experiment does not have."""
     if scale not in experiment.configs:
-        raise ConfigError([Problem("scale", f"{experiment.name} has no scale {scale!r}{nearest(scale, experiment.configs)}")])
+        raise ConfigError(
+            [Problem("scale", f"{experiment.name} has no scale {scale!r}{nearest(scale, experiment.configs)}")]
+        )
     return experiment.configs[scale]()
 
 
-def reproduce(name: str, *, scale: str = "cpu", runs: str | os.PathLike[str] = "runs", watch: Any = None) -> list[Verdict]:
+def reproduce(
+    name: str, *, scale: str = "cpu", runs: str | os.PathLike[str] = "runs", watch: Any = None
+) -> list[Verdict]:
     """Trains what is missing, found by configuration hash and resumable after a kill, then judges every claim.
 
     Raises KeyboardInterrupt after an interrupt, Diverged where a run has diverged.

@@ -29,7 +29,13 @@ def describe() -> dict[str, str]:
     return {name: module.QUESTION for name, module in _modules().items()}
 
 
-def draw(name: str, *, scale: str = "cpu", runs: str | os.PathLike[str] = "runs", save: str | os.PathLike[str] = "figures-out") -> list[Path]:
+def draw(
+    name: str,
+    *,
+    scale: str = "cpu",
+    runs: str | os.PathLike[str] = "runs",
+    save: str | os.PathLike[str] = "figures-out",
+) -> list[Path]:
     """Draws a figure family into PNG and PDF with its caption as text beside them. Raises NotFound with the command
     that trains what is missing, ConfigError for an unknown figure."""
     known = _modules()

@@ -1,10 +1,10 @@
 """Where prompts come from, and what is optimal on them.
 
-    import function_classes as fc
-    fc.names()
-    task = fc.get("linear-regression", dim=8, points=16, noise_std=0.5)
-    prompt = task.sample(jax.random.key(0))
-    task.bayes(prompt).mean
+import function_classes as fc
+fc.names()
+task = fc.get("linear-regression", dim=8, points=16, noise_std=0.5)
+prompt = task.sample(jax.random.key(0))
+task.bayes(prompt).mean
 """
 
 from function_classes.base import BayesKind as BayesKind

@@ -150,7 +150,7 @@ def _reject(expected: Any, value: Any, extra: str = "") -> typing.NoReturn:
     raise ConfigError([Problem("", f"expected {describe(expected)}, got {value!r}{extra}")])
 
 
-def coerce(annotation: Any, value: Any, rule: Rule = Rule()) -> Any:  # noqa: B008 (Rule is frozen)
+def coerce(annotation: Any, value: Any, rule: Rule = Rule()) -> Any:
     """`value` as the annotation's type, or a ConfigError that says what was expected.
 
     Bool is not an int; 1 and 1.0 are one value; integral floats are accepted for ints; NaN never is.

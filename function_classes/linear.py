@@ -50,7 +50,9 @@ class LinearRegression(FunctionClass):
     def evaluate(self, latent: Float[Array, "D"], xs: Float[Array, "N D"]) -> Float[Array, "N"]:
         return jnp.matmul(xs, latent, precision=jax.lax.Precision.HIGHEST)
 
-    def sample_outputs(self, latent: Float[Array, "D"], xs: Float[Array, "P D"], key: PRNGKeyArray) -> Float[Array, "P"]:
+    def sample_outputs(
+        self, latent: Float[Array, "D"], xs: Float[Array, "P D"], key: PRNGKeyArray
+    ) -> Float[Array, "P"]:
         return self.evaluate(latent, xs) + self.noise_std * jax.random.normal(key, xs.shape[:1])
 
     def posterior(self, prompt: Prompt) -> LinearPosterior:

@@ -26,7 +26,10 @@ class LinearPosterior(NamedTuple):
 
 
 def linear_filter(
-    xs: Float[Array, "P D"], ys: Float[Array, "P"], prior_std: Float[Array, ""] | float, noise_std: Float[Array, ""] | float
+    xs: Float[Array, "P D"],
+    ys: Float[Array, "P"],
+    prior_std: Float[Array, ""] | float,
+    noise_std: Float[Array, ""] | float,
 ) -> LinearPosterior:
     """w ~ N(0, prior_std^2 I), y = w'x + N(0, noise_std^2), by Potter's square-root update.
 

@@ -14,8 +14,8 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Shaped
 
 from function_classes.base import BayesKind, FunctionClass, NotAvailable, Prediction, Prompt
 from function_classes.fields import ConfigError, Fields, Problem, setting
-from function_classes.plain import parse as parse_value
 from function_classes.linear import LinearRegression
+from function_classes.plain import parse as parse_value
 from function_classes.registry import Registry
 from function_classes.spaces import Nothing, Real, Space
 

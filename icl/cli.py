@@ -24,7 +24,9 @@ RUNS = Path("runs")
 
 
 @app.callback()
-def _main(plugin: Annotated[list[Path] | None, typer.Option(help="a Python file of yours to load first")] = None) -> None:
+def _main(
+    plugin: Annotated[list[Path] | None, typer.Option(help="a Python file of yours to load first")] = None,
+) -> None:
     for path in plugin or []:
         from icl import custom
 
@@ -69,7 +71,9 @@ def resume(name: RunName = "last", out: Out = RUNS, as_json: AsJson = False) -> 
 
 
 @app.command()
-def extend(name: RunName = "last", steps: Annotated[int, typer.Option()] = 0, out: Out = RUNS, as_json: AsJson = False) -> None:
+def extend(
+    name: RunName = "last", steps: Annotated[int, typer.Option()] = 0, out: Out = RUNS, as_json: AsJson = False
+) -> None:
     """Train a run for more steps in all; what the longer run shares with it is not repeated."""
     from icl.console import training
 
@@ -78,7 +82,11 @@ def extend(name: RunName = "last", steps: Annotated[int, typer.Option()] = 0, ou
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def fork(
-    context: typer.Context, name: RunName = "last", at: Annotated[int, typer.Option()] = 0, out: Out = RUNS, as_json: AsJson = False
+    context: typer.Context,
+    name: RunName = "last",
+    at: Annotated[int, typer.Option()] = 0,
+    out: Out = RUNS,
+    as_json: AsJson = False,
 ) -> None:
     """Continue a checkpoint with other settings: `icl fork last --at 800 --set training.learning_rate=1e-4`."""
     from icl.console import options, training
@@ -160,7 +168,9 @@ def probe(
 
 
 @app.command("list")
-def list_(kind: Annotated[str, typer.Argument(help="function-classes, references, mixers, ...")] = "", as_json: AsJson = False) -> None:
+def list_(
+    kind: Annotated[str, typer.Argument(help="function-classes, references, mixers, ...")] = "", as_json: AsJson = False
+) -> None:
     """What there is of a kind, with fields and papers."""
     import experiments
     import figures

@@ -31,10 +31,14 @@ class Training(Fields):
     schedule: Schedule = setting(WarmupStableDecay(), "factor on the learning rate")
     clip: float | None = setting(None, "largest global norm of the gradient; none: not clipped", above=0)
     curriculum: Curriculum = setting(Curriculum(), "sizes that grow during training")
-    accumulate: int = setting(1, "parts a batch is split into, one after another, to save memory", at_least=1, science=False)
+    accumulate: int = setting(
+        1, "parts a batch is split into, one after another, to save memory", at_least=1, science=False
+    )
     checkpoint_every: str = setting("log:20", "steps at which to keep a checkpoint: 500, log:40, 'none'", science=False)
     log_every: int = setting(100, "steps between rows of metrics.jsonl", at_least=1, science=False)
-    validation_prompts: int = setting(256, "fixed prompts for the excess shown while training", at_least=1, science=False)
+    validation_prompts: int = setting(
+        256, "fixed prompts for the excess shown while training", at_least=1, science=False
+    )
 
     def problems(self):
         if self.batch % self.accumulate:
@@ -87,7 +91,9 @@ class Config(Fields):
         return cls.from_tree(tree, settings)
 
     @classmethod
-    def from_tree(cls, tree: Mapping[str, Any], settings: Mapping[str, Any] | Sequence[tuple[str, Any]] = ()) -> "Config":
+    def from_tree(
+        cls, tree: Mapping[str, Any], settings: Mapping[str, Any] | Sequence[tuple[str, Any]] = ()
+    ) -> "Config":
         """A configuration from nested plain values (as in TOML) and settings applied on top, in order."""
         tree = _plain(tree)
         if not isinstance(tree.get("task", {}), str) and "name" not in tree.get("task", {}):

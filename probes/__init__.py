@@ -1,8 +1,8 @@
 """Probes: one file each. A probe takes any predictor: a trained run, a reference, the exact posterior.
 
-    import jax, probes
-    probes.get("implicit-weights")(run, key=jax.random.key(3)).plot()
-    probes.implicit_weights(run, key=jax.random.key(3))            # the same
+import jax, probes
+probes.get("implicit-weights")(run, key=jax.random.key(3)).plot()
+probes.implicit_weights(run, key=jax.random.key(3))            # the same
 """
 
 from typing import Any

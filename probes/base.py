@@ -90,9 +90,7 @@ def load(directory: str | Path) -> ProbeResult:
     meta = json.loads((directory / "result.json").read_text(encoding="utf-8"))
     with np.load(directory / "arrays.npz", allow_pickle=False) as file:
         arrays = {key: file[key] for key in file.files}
-    columns = {
-        key: [np.nan if v is None else v for v in values] for key, values in meta["table"]["columns"].items()
-    }
+    columns = {key: [np.nan if v is None else v for v in values] for key, values in meta["table"]["columns"].items()}
     table = Table({key: columns[key] for key in COLUMNS}, meta["table"]["found"], meta["table"]["notes"])
     axes = {key: tuple(names) for key, names in meta["axes"].items()}
     return ProbeResult(meta["name"], meta["question"], meta["rule"], meta["answer"], table, arrays, axes)

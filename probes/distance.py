@@ -19,7 +19,9 @@ class Distance(Probe):
     """Against Bayes and every standard reference that applies, on fresh prompts of the class."""
 
     question = "How far are the predictor's answers from those of every reference, after k examples?"
-    rule = "nearest by the mean over positions of the median distance, since least squares has no finite mean near k = dim"
+    rule = (
+        "nearest by the mean over positions of the median distance, since least squares has no finite mean near k = dim"
+    )
 
     def measure(self, predictor: Predictor, task: FunctionClass, key: PRNGKeyArray, prompts: int) -> ProbeResult:
         draw, calibration = jax.random.split(key)

@@ -18,7 +18,9 @@ def report(error: BaseException) -> int:
     code, text = _understand(error)
     if text is None:
         traceback.print_exception(error)
-        print("\nThis is a defect of icl, not of what you typed; please report it with the lines above.", file=sys.stderr)
+        print(
+            "\nThis is a defect of icl, not of what you typed; please report it with the lines above.", file=sys.stderr
+        )
     else:
         print("\n".join(f"error: {line}" for line in text.splitlines()), file=sys.stderr)
     return code

@@ -23,7 +23,9 @@ class ModelConfig(Fields):
     registry: ClassVar[Registry] = Registry("model", "icl.models", "icl.models")
 
     layout: Layout = setting(layouts.Paired(), "how examples become tokens")
-    max_points: int | None = setting(None, "longest prompt the positions can hold; none: as long as the task's", at_least=1)
+    max_points: int | None = setting(
+        None, "longest prompt the positions can hold; none: as long as the task's", at_least=1
+    )
 
     def refuses(self, task: FunctionClass) -> list[tuple[str, str]]:
         """(path below model, reason) for everything that cannot work with this function class."""

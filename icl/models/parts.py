@@ -35,7 +35,9 @@ class Linear(eqx.Module):
         return affine(x, self.weight, self.bias)
 
 
-def affine(x: Float[Array, "*N I"], weight: Float[Array, "I O"], bias: Float[Array, "O"] | None) -> Float[Array, "*N O"]:
+def affine(
+    x: Float[Array, "*N I"], weight: Float[Array, "I O"], bias: Float[Array, "O"] | None
+) -> Float[Array, "*N O"]:
     flat = x.reshape(-1, x.shape[-1]) @ weight
     flat = flat if bias is None else flat + bias[None, :]
     return flat.reshape(*x.shape[:-1], weight.shape[-1])

@@ -17,7 +17,9 @@ class Curriculum(Fields):
     is compiled again.
     """
 
-    dims_start: int | None = setting(None, "input dimensions at step 0; none: no curriculum over dimensions", at_least=1)
+    dims_start: int | None = setting(
+        None, "input dimensions at step 0; none: no curriculum over dimensions", at_least=1
+    )
     dims_by: int = setting(1, "dimensions added at every increment", at_least=1)
     dims_every: int = setting(2000, "steps between increments of the dimension", at_least=1)
     points_start: int | None = setting(None, "points at step 0; none: no curriculum over points", at_least=1)

@@ -30,7 +30,9 @@ def quiet(progress: Progress) -> None:
     """A watcher that shows nothing."""
 
 
-def train(config: Config, *, root: str | os.PathLike[str] = DEFAULT_ROOT, name: str | None = None, watch: Watcher = quiet) -> Run:
+def train(
+    config: Config, *, root: str | os.PathLike[str] = DEFAULT_ROOT, name: str | None = None, watch: Watcher = quiet
+) -> Run:
     """Trains one configuration and returns its run; an unfinished run is resumed, a finished one returned as it is.
 
     Raises RunError when training diverges, StorageError when the disk refuses; after Ctrl-C the run is checkpointed
@@ -46,7 +48,12 @@ def train(config: Config, *, root: str | os.PathLike[str] = DEFAULT_ROOT, name: 
 
 
 def sweep(
-    config: Config, grid: Mapping[str, Iterable[Any]], *, root: str | os.PathLike[str] = DEFAULT_ROOT, name: str | None = None, watch: Watcher = quiet
+    config: Config,
+    grid: Mapping[str, Iterable[Any]],
+    *,
+    root: str | os.PathLike[str] = DEFAULT_ROOT,
+    name: str | None = None,
+    watch: Watcher = quiet,
 ) -> tuple[Run, ...]:
     """Trains every combination of the grid's values, by path: `sweep(config, {"model.depth": [1, 2], "seed": range(3)})`.
 
@@ -158,7 +165,9 @@ def fork(run: Run, at: int, settings: Mapping[str, Any], *, root: str | os.PathL
     run = run.at(at)
     config = run.config.change(**{**settings, "origin": f"{run.identity}@{at}"})
     if program_shapes(config) != program_shapes(run.config):
-        raise ConfigError([Problem("model", "a fork keeps the parent's weights and optimizer, so neither may change shape")])
+        raise ConfigError(
+            [Problem("model", "a fork keeps the parent's weights and optimizer, so neither may change shape")]
+        )
     _seed_from(run, config, at, Path(root or run.path.parent), exactly=True)
     return config
 
@@ -185,4 +194,3 @@ def _seed_from(run: Run, config: Config, limit: int, root: Path, exactly: bool =
         checkpoints.save(directory.checkpoints, steps[-1], checkpoints.load(source, wanted))
         metrics.copy(run.directory.metrics, directory.metrics, steps[-1])
         directory.set_status(State.INTERRUPTED, steps[-1], f"continues {run.path.name} from step {steps[-1]}")
-

@@ -69,7 +69,9 @@ class Outcome:
     interrupted: int | None = None
 
 
-def fit(program: Program, runs: Sequence[tuple[Config, RunDirectory]], watch: Watcher, *, leave: bool = True) -> Outcome:
+def fit(
+    program: Program, runs: Sequence[tuple[Config, RunDirectory]], watch: Watcher, *, leave: bool = True
+) -> Outcome:
     """Trains all runs, which share one program and one starting step, to their last step.
 
     Every directory is locked meanwhile. The first Ctrl-C or SIGTERM checkpoints at the end of the current chunk. A

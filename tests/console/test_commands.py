@@ -7,7 +7,22 @@ import pytest
 
 from icl import cli
 
-TINY = ["--depth", "1", "--width", "8", "--heads", "2", "--steps", "6", "--batch", "8", "--points", "4", "--prompts", "16"]
+TINY = [
+    "--depth",
+    "1",
+    "--width",
+    "8",
+    "--heads",
+    "2",
+    "--steps",
+    "6",
+    "--batch",
+    "8",
+    "--points",
+    "4",
+    "--prompts",
+    "16",
+]
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,9 @@ def test_nothing_leaks_from_the_future(task, layout):
     learner, prompts = make(task, layout), TASKS[task].batch(jax.random.key(1), 2)
     check = Interventions(lambda p: jax.tree.leaves(learner(p)), prompts, TASKS[task].steps)
     assert not any(check.leaks().values())
-    leaky = Interventions(lambda p: [leaf + _future(p) for leaf in jax.tree.leaves(learner(p))], prompts, TASKS[task].steps)
+    leaky = Interventions(
+        lambda p: [leaf + _future(p) for leaf in jax.tree.leaves(learner(p))], prompts, TASKS[task].steps
+    )
     assert all(leaky.leaks().values())
 
 

@@ -12,8 +12,8 @@ from function_classes import FunctionClass, NotAvailable, Prediction, Prompt, Sy
 from function_classes.base import BayesKind
 from function_classes.spaces import Nothing
 from icl import references
-from icl.queries import predict_at
 from icl.programs import predict
+from icl.queries import predict_at
 from icl.references.base import Reference
 
 POINTS = 6

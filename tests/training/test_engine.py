@@ -106,7 +106,9 @@ def test_clipping_bounds_the_update():
     before = run(program, [config])
     weights = jax.tree.map(np.array, before.params)
     after = run(program, [config], 1)
-    moved = sum(float(jnp.sum((a - b) ** 2)) for a, b in zip(*map(jax.tree.leaves, (after.params, weights)), strict=True))
+    moved = sum(
+        float(jnp.sum((a - b) ** 2)) for a, b in zip(*map(jax.tree.leaves, (after.params, weights)), strict=True)
+    )
     assert moved**0.5 == pytest.approx(1e-3, rel=1e-3)
 
 

@@ -10,7 +10,6 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from function_classes.fields import Fields
 from function_classes.registry import Registry
 
-
 Visible = Bool[Array, "T T"] | Bool[np.ndarray, "T T"]
 """Entry [i, j] is true where token i may attend to token j."""
 

@@ -90,7 +90,10 @@ def _project(x: Float[Array, "B T E"], *linears: Linear) -> list[Float[Array, "B
 
 @jax.custom_vjp
 def attend(
-    query: Float[Array, "B H R K"], key: Float[Array, "B H T K"], value: Float[Array, "B H T K"], bias: Float[Array, "R T"]
+    query: Float[Array, "B H R K"],
+    key: Float[Array, "B H T K"],
+    value: Float[Array, "B H T K"],
+    bias: Float[Array, "R T"],
 ) -> Float[Array, "B H R K"]:
     """softmax(query key' + bias) value, scores in float32. The backward pass reuses the probabilities p:
     ds = p * (dp - sum(dp * p)) with dp = do value'."""
