@@ -79,5 +79,5 @@ def judge(claim: Claim, scale: str, runs: Sequence[Run], resamples: int = 2000) 
     """Measures a claim on runs that differ in their seed."""
     values = np.asarray(claim.measure(runs), float)
     draws = np.random.default_rng(0).choice(values, (resamples, len(values)))
-    low, high = limits(np.median(draws, 1))
+    (low,), (high,) = limits(np.median(draws, 1, keepdims=True))
     return Verdict(claim, scale, tuple(values.tolist()), Interval(float(np.median(values)), float(low), float(high)))

@@ -14,11 +14,15 @@ from probes.base import load as load
 
 def names() -> tuple[str, ...]:
     """The registered probes."""
-    return Probe.registry.names()
+    found = Probe.registry.names()
+    # Importing a file of this package binds its name to the module; here the name means the probe.
+    globals().update({name.replace("-", "_"): Probe.registry.get(name) for name in found})
+    return found
 
 
 def get(name: str, /, **fields: Any) -> Any:
     """A probe with the given fields. Raises ConfigError with the nearest name."""
+    names()
     return Probe.registry.get(name, **fields)
 
 
@@ -28,6 +32,6 @@ def describe() -> dict[str, str]:
 
 
 def __getattr__(name: str) -> Any:
-    if name.startswith("_") or name not in Probe.registry:
+    if name.startswith("_") or name.replace("_", "-") not in names():
         raise AttributeError(f"module 'probes' has no attribute {name!r}")
     return get(name)

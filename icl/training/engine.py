@@ -38,17 +38,17 @@ class State(eqx.Module):
     culprit: Int[Array, "*M"]
 
 
-class Data(eqx.Module):
-    """Everything numerical that a member's training depends on: data of the program, so sweeps over it share one."""
+class Data(NamedTuple):
+    """Everything numerical that members' training depends on: data of the program, so sweeps over it share one."""
 
     task: FunctionClass
     optimizer: Optimizer
     schedule: Schedule
-    seed: UInt[Array, "*M"]
-    rate: Float[Array, "*M"]
-    clip: Float[Array, "*M"] | None
-    steps: Int[Array, "*M"]
-    limit: Float[Array, "*M"]
+    seed: UInt[Array, "M"]
+    rate: Float[Array, "M"]
+    clip: Float[Array, "M"] | None
+    steps: Int[Array, "M"]
+    limit: Float[Array, "M"]
 
 
 class Validation(NamedTuple):
@@ -89,6 +89,10 @@ class Program:
         self.config = config
         self.packing = packing or ("map" if jax.default_backend() == "cpu" else "vmap")
         self.traces = 0
+        # The batch is split over the devices of this process where it divides evenly.
+        parts = config.training.batch // config.training.accumulate
+        devices = jax.local_devices()
+        self.mesh = jax.sharding.Mesh(np.asarray(devices), ("batch",)) if _divides(devices, parts) else None
         shapes = eqx.filter_eval_shape(lambda: config.model.make(config.task, key=prng.stream(0, "weights")))
         self.skeleton, self.static = eqx.partition(shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
         self.paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(self.skeleton)]
@@ -117,10 +121,12 @@ class Program:
     def prepare(self, data: Data) -> tuple[Validation, Data]:
         """The validation prompts, and the data with the loss above which a member counts as diverged."""
         validation, null = self._prepare(data)
-        return validation, eqx.tree_at(lambda d: d.limit, data, np.asarray(DIVERGED_ABOVE * null))
+        return validation, data._replace(limit=np.asarray(DIVERGED_ABOVE * null))
 
     def chunk(self, state: State, start: int, stop: int, data: Data) -> State:
         """Steps start..stop-1. The state is donated: keep no reference to it."""
+        if self.mesh is not None:
+            state = jax.device_put(state, jax.sharding.NamedSharding(self.mesh, jax.sharding.PartitionSpec()))
         state = self._chunk(state, np.int32(start), np.int32(stop), data)
         if self.traces > 1:
             raise RuntimeError(f"the training program was traced {self.traces} times; one is the promise")
@@ -182,6 +188,12 @@ class Program:
         index = first + jnp.arange(count)
         return jax.vmap(lambda i: task.sample(jax.random.fold_in(key, i)))(index)
 
+    def _shard(self, prompts: Prompt) -> Prompt:
+        if self.mesh is None:
+            return prompts
+        spec = jax.sharding.NamedSharding(self.mesh, jax.sharding.PartitionSpec("batch"))
+        return jax.tree.map(lambda a: jax.lax.with_sharding_constraint(a, spec), prompts)
+
     def _gradient(self, params: PyTree, step: Array, data: Data) -> tuple[Float[Array, ""], PyTree]:
         training = self.config.training
         curriculum, parts = training.curriculum, training.accumulate
@@ -189,7 +201,7 @@ class Program:
 
         def part(index: Any) -> tuple[Float[Array, ""], PyTree]:
             count = training.batch // parts
-            prompts = _shard(self._batch(task, data.seed, step, index * count, count))
+            prompts = self._shard(self._batch(task, data.seed, step, index * count, count))
 
             def loss(params: PyTree) -> Float[Array, ""]:
                 weights = curriculum.weights(prompts, step)
@@ -232,12 +244,5 @@ class Program:
         return self._members(one)(states, data)
 
 
-def _shard(prompts: Prompt) -> Prompt:
-    """Splits the batch over the devices of one process where it divides evenly; a no-op on one device."""
-    devices = jax.devices()
-    count = prompts.ys.shape[0]
-    if len(devices) == 1 or count % len(devices):
-        return prompts
-    mesh = jax.sharding.Mesh(np.asarray(devices), ("batch",))
-    spec = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
-    return jax.tree.map(lambda a: jax.lax.with_sharding_constraint(a, spec), prompts)
+def _divides(devices: list[Any], count: int) -> bool:
+    return len(devices) > 1 and count % len(devices) == 0
