@@ -1,7 +1,5 @@
 """Evaluation against its own definition in float64 NumPy, and what must not depend on how it is carried out."""
 
-import json
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -15,8 +13,6 @@ from function_classes.spaces import Real
 from icl import references
 from icl.errors import errors
 from icl.evaluation import Oracle, distance, evaluate
-from icl.resampling import limits, median_limits, resamples
-from icl.tables import Table, concatenate
 
 TASK = get("linear-regression", dim=3, points=5, noise_std=0.7)
 KEY = jax.random.key(4)
@@ -181,20 +177,6 @@ def test_intervals_are_paired_and_of_the_right_size(table):
     assert excess["high"] - excess["low"] < 0.7 * (row["high"] - row["low"])
 
 
-def test_bootstrap_and_rank_intervals_cover():
-    rng = np.random.default_rng(0)
-    weights, inside, inside_median = resamples(60), 0, 0
-    low, high = median_limits(60)
-    for _ in range(400):
-        sample = rng.exponential(size=60)
-        ends = limits(weights @ sample.astype(np.float32))
-        inside += ends[0] < 1 < ends[1]
-        ordered = np.sort(sample)
-        inside_median += ordered[low] < np.log(2) < ordered[high]
-    assert 0.89 < inside / 400 < 0.97
-    assert 0.93 < inside_median / 400 <= 1
-
-
 def test_chunks_change_nothing(monkeypatch):
     ridge = {"r": references.get("ridge", penalty=0.3)}
     whole = errors(ridge, TASK, key=KEY, prompts=N).of("squared_error", "r")
@@ -296,20 +278,3 @@ def test_distance_between_two_predictors(twin):
     found = distance(references.get("ridge", penalty=0.1), TASK.bayes, TASK, key=KEY, prompts=N)
     assert found.value == pytest.approx(((twin["ridge"] - twin["bayes"]) ** 2).mean(), rel=1e-3)
     assert found.low < found.value < found.high
-
-
-def test_tables_keep_what_they_hold(table, tmp_path):
-    path = tmp_path / "table.csv"
-    table.to_csv(path)
-    lines = path.read_text().splitlines()
-    assert lines[0] == "predictor,seed,position,metric,normalization,value,low,high,n"
-    assert len(lines) == len(table) + 1
-    assert json.loads(table.to_json())["columns"]["value"] == pytest.approx(table.value.tolist())
-    twice = concatenate([table, table])
-    assert len(twice) == 2 * len(table) == len(table + table)
-    assert "squared_error [raw]" in str(table)
-    assert "k=3" in str(table.where(position=[0, 3], metric="squared_error"))
-    with pytest.raises(ValueError, match="no column"):
-        table.where(predictors="ridge")
-    with pytest.raises(ValueError, match="columns"):
-        Table({"value": [1.0]})
