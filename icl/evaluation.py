@@ -18,7 +18,7 @@ from function_classes.base import FunctionClass, Predictor
 from function_classes.spaces import Real, Signs
 from icl.errors import Errors, chunks, errors, run, settle
 from icl.errors import Oracle as Oracle
-from icl.resampling import Interval, apply, limits, mean_interval, median_limits, resamples
+from icl.resampling import Interval, apply, limits, mean_interval, median_limits, resamples, weighted
 from icl.scoring import categorical, divergence, weights
 from icl.tables import Table
 
@@ -74,7 +74,7 @@ def distance(a: Predictor, b: Predictor, task: FunctionClass, *, key: PRNGKeyArr
     parts = [_apart(run(a, batch), run(b, batch), batch.hide(), task) for batch in chunks(task, key, prompts)]
     gaps = np.concatenate([np.asarray(gap) for gap, _ in parts])[:prompts]
     weight = np.concatenate([np.asarray(w) for _, w in parts])[:prompts]
-    per_prompt = np.where(weight > 0, weight * gaps, 0).sum((1, 2)) / weight.sum((1, 2)).mean()
+    per_prompt = weighted(weight, gaps).sum((1, 2)) / weight.sum((1, 2)).mean()
     return mean_interval(per_prompt, resamples(prompts))
 
 
@@ -96,7 +96,7 @@ Summary = Iterator[tuple[int, int, str, int, tuple[float, float, float]]]
 def null_risk(result: Errors) -> np.ndarray:
     """Mean squared error of the prediction 0, (position, step); NaN where nothing is scored."""
     total = result.weights.sum(0)
-    risk = np.where(result.weights > 0, result.weights * result.null, 0).sum(0)
+    risk = weighted(result.weights, result.null).sum(0)
     return np.where(total > 0, risk / np.where(total > 0, total, 1), np.nan)
 
 
@@ -144,7 +144,7 @@ class _Resampled:
     def means(self, values: np.ndarray, mean_of_steps: bool) -> Summary:
         seeds, prompts = values.shape[:2]
         once = np.full((1, prompts), 1 / prompts, np.float32)
-        used = [np.where(self.weight > 0, self.weight * seed, 0) for seed in values]
+        used = [weighted(self.weight, seed) for seed in values]
         exact = np.stack([_ratios(apply(once, u), apply(once, self.weight), self.scored, mean_of_steps) for u in used])
         drawn = np.stack([_ratios(apply(self.draws, u), self.total, self.scored, mean_of_steps) for u in used])
         yield from self._rows(-1, exact.mean(0)[0], _over_seeds(drawn))

@@ -24,7 +24,7 @@ from icl.errors import CALIBRATION, chunks, run, settle
 from icl.evaluation import CLIP, normalize
 from icl.programs import draw
 from icl.references import Reference, explain, names, standard
-from icl.resampling import Interval, apply, limits, mean_interval, resamples
+from icl.resampling import Interval, apply, limits, mean_interval, resamples, weighted
 from icl.scoring import categorical, divergence, null_error, weights
 from icl.tables import Table
 
@@ -108,7 +108,8 @@ def identify(predictor: Predictor, task: FunctionClass, *, key: PRNGKeyArray, pr
 
     Parameters: a grid, a finer grid around its best, then a parabola in the logarithm; intervals refit on every
     bootstrap resample of prompts. A reference cannot be told apart from the predictor's nearest when the paired
-    bootstrap interval of the difference of their distances reaches 0.
+    bootstrap interval of the difference of their distances reaches 0; there, a member of a family is fitted on one half
+    of the prompts and compared on the other, so that having been fitted is no advantage.
     """
     subject = settle(predictor, task, key)
     compare = _Comparison(task, key, prompts, subject)
@@ -119,15 +120,16 @@ def identify(predictor: Predictor, task: FunctionClass, *, key: PRNGKeyArray, pr
         distances["bayes"] = compare.gap(compare.subject, bayes)
     fits, reasons = [], {name: reason for name, reason in explain(task).items() if reason}
     calibration = jax.random.fold_in(key, CALIBRATION)
+    compared = dict(distances)
     for name in names():
         for family in Reference.registry.find(name).families(task):
             if family.applies(task) is None:
-                fit, member = _fit(family, task, calibration, compare, bayes)
+                fit, member, halves = _fit(family, task, calibration, compare, bayes)
                 fits.append(fit)
-                distances[fit.label] = member
-    means = {name: float(values.mean()) for name, values in distances.items()}
+                distances[fit.label], compared[fit.label] = member, halves
+    means = {name: float(values.mean()) for name, values in compared.items()}
     nearest = min(means, key=means.get)
-    alike = [name for name in distances if name != nearest and compare.alike(distances[name], distances[nearest])]
+    alike = [name for name in compared if name != nearest and compare.alike(compared[name], compared[nearest])]
     unit, divisor = normalize(task, compare.null)
     intervals = {name: _divide(mean_interval(values, compare.draws), divisor) for name, values in distances.items()}
     fits = [dataclasses.replace(fit, distance=_divide(fit.distance, divisor)) for fit in fits]
@@ -158,7 +160,7 @@ class _Comparison:
 
     def gap(self, a: Prediction, b: Prediction) -> np.ndarray:
         cut = np.asarray(_gap(a, b, self.clip, self.task.y_space, self.task.steps))
-        return np.where(self.weight > 0, self.weight * cut, 0).sum((1, 2)) / self.weight.sum((1, 2)).mean()
+        return weighted(self.weight, cut).sum((1, 2)) / self.weight.sum((1, 2)).mean()
 
     def alike(self, distance: np.ndarray, nearest: np.ndarray) -> bool:
         low, _ = limits(apply(self.draws, distance - nearest))
@@ -184,8 +186,8 @@ def _weigh(batch: Prompt, space: Space, steps: int) -> tuple[Float[Array, "B P S
 
 def _fit(
     family: Reference, task: FunctionClass, key: PRNGKeyArray, compare: _Comparison, bayes: Prediction | None
-) -> tuple[Fit, np.ndarray]:
-    """The best member and its distance on every prompt."""
+) -> tuple[Fit, np.ndarray, np.ndarray]:
+    """The best member, its distance on every prompt, and the distance where each half is fitted on the other."""
     path = family.family_path(task, key, compare.batch)
     values = family.family_values(task)
     whole = all(isinstance(value, int) for value in values)
@@ -198,21 +200,24 @@ def _fit(
         second = np.stack([compare.gap(target, member) for member in path(fine)], 1)
         return _valley(np.log(np.asarray(fine, float)), apply(draws, second)), lowest
 
+    def settled(place: float) -> float:
+        return round(float(np.exp(place))) if whole else float(np.exp(place))
+
     every = np.full((1, compare.prompts), 1 / compare.prompts, np.float32)
-    drawn, lowest = best(compare.subject, np.concatenate([every, compare.draws]))
-    low, high = limits(drawn[1:])
-    parameter = Interval(*(float(np.exp(v)) for v in (drawn[0], low, high)))
-    nearest = round(parameter.value) if whole else parameter.value
-    member = path([nearest])[0]
-    distance = compare.gap(compare.subject, member)
+    first_half = np.arange(compare.prompts) < compare.prompts // 2
+    splits = np.stack([~first_half, first_half]).astype(np.float32)
+    drawn, lowest = best(compare.subject, np.concatenate([every, splits, compare.draws]))
+    parameter = Interval(*(float(np.exp(v)) for v in (drawn[0], *limits(drawn[3:]))))
+    members = path([settled(place) for place in drawn[:3]])
+    distance, *others = (compare.gap(compare.subject, member) for member in members)
+    halves = np.where(first_half, *others)
     edge = {0: "low", len(values) - 1: "high"}.get(int(lowest[0]))
     at_edge = edge and not values[0] * 1.001 < parameter.value < values[-1] * 0.999
     of_bayes = None
     if bayes is not None:
-        candidate = float(np.exp(best(bayes, every)[0][0]))
-        member_of_bayes = path([round(candidate) if whole else candidate])[0]
-        if compare.gap(bayes, member_of_bayes).mean() < RESOLUTION * compare.null:
-            of_bayes = candidate
+        candidate = settled(best(bayes, every)[0][0])
+        if compare.gap(bayes, path([candidate])[0]).mean() < RESOLUTION * compare.null:
+            of_bayes = float(candidate)
     fit = Fit(
         family.name,
         parameter,
@@ -222,7 +227,7 @@ def _fit(
         family.family_words,
         whole,
     )
-    return fit, distance
+    return fit, distance, halves
 
 
 def _between(values: Sequence[float], first: int, last: int, whole: bool) -> list[float]:

@@ -35,11 +35,16 @@ def apply(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
     return result.reshape(len(weights), *values.shape[1:])
 
 
-def limits(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The central 95 % of draws along the first axis. Infinite and undefined draws sort last."""
+def weighted(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """weights * values, and 0 where the weight is 0 whatever the value."""
+    return np.multiply(weights, values, out=np.zeros(values.shape), where=weights > 0)
+
+
+def limits(draws: np.ndarray) -> np.ndarray:
+    """(2, ...): the ends of the central 95 % of draws along the first axis. Infinite and undefined draws sort last."""
     ordered = np.sort(draws, 0)
     tail = (1 - LEVEL) / 2 * (len(draws) - 1)
-    return ordered[round(tail)], ordered[round(len(draws) - 1 - tail)]
+    return ordered[[round(tail), round(len(draws) - 1 - tail)]]
 
 
 def median_limits(count: int) -> tuple[int, int]:

@@ -108,7 +108,7 @@ def concatenate(tables: Sequence[Table]) -> Table:
     """All rows, one table after another; what was found is merged."""
     columns = {name: np.concatenate([table[name] for table in tables]) for name in COLUMNS}
     found = {name: value for table in tables for name, value in table.found.items()}
-    return Table(columns, found, dict.fromkeys(note for table in tables for note in table.notes))
+    return Table(columns, found, tuple(dict.fromkeys(note for table in tables for note in table.notes)))
 
 
 def _finite(value: Any) -> Any:

@@ -11,11 +11,13 @@ from icl.identify import identify
 
 from function_classes import FunctionClass, Prediction, Prompt, Symbols, get
 from function_classes.base import BayesKind
+from function_classes.posteriors import linear_filter
 from function_classes.spaces import Nothing
 from icl import references
 
 TASK = get("linear-regression", dim=3, points=8, noise_std=0.5)
 KEY = jax.random.key(11)
+N = 256
 
 
 class Blend(eqx.Module):
@@ -25,15 +27,8 @@ class Blend(eqx.Module):
     size: float
 
     def __call__(self, prompt):
-        ripple = self.size * jnp.sin(5 * prompt.xs[:, 0])
-        return Prediction(
-            mean=references.get("ridge", penalty=1.0).weights(prompt)[:, 0] * 0 + ripple + self._mean(prompt)
-        )
-
-    def _mean(self, prompt):
-        from function_classes.posteriors import linear_filter
-
-        return linear_filter(prompt.xs, prompt.ys, 1.0, jnp.sqrt(self.penalty)).mean
+        ridge = linear_filter(prompt.xs, prompt.ys, 1.0, jnp.sqrt(self.penalty)).mean
+        return Prediction(mean=ridge + self.size * jnp.sin(5 * prompt.xs[:, 0]))
 
 
 class Chain(FunctionClass):
@@ -97,7 +92,7 @@ def family(found, name):
 
 
 def test_bayes_is_ridge_at_its_own_penalty():
-    found = identify(TASK.bayes, TASK, key=KEY, prompts=400)
+    found = identify(TASK.bayes, TASK, key=KEY, prompts=N)
     ridge = family(found, "ridge")
     assert ridge.parameter.value == pytest.approx(0.25, rel=0.01)
     assert ridge.bayes == pytest.approx(0.25, rel=0.01)
@@ -109,7 +104,7 @@ def test_bayes_is_ridge_at_its_own_penalty():
 
 
 def test_ridge_is_found_with_its_penalty():
-    found = identify(references.get("ridge", penalty=1.0), TASK, key=KEY, prompts=400)
+    found = identify(references.get("ridge", penalty=1.0), TASK, key=KEY, prompts=N)
     assert family(found, "ridge").parameter.value == pytest.approx(1.0, rel=0.01)
     assert found.nearest == family(found, "ridge").label
     assert found.distances[found.nearest].value < 1e-5
@@ -117,7 +112,7 @@ def test_ridge_is_found_with_its_penalty():
 
 
 def test_steps_of_gradient_descent_are_counted():
-    found = identify(references.get("gradient-descent", steps=8), TASK, key=KEY, prompts=400)
+    found = identify(references.get("gradient-descent", steps=8), TASK, key=KEY, prompts=N)
     steps = family(found, "gradient-descent")
     assert round(steps.parameter.value) == round(steps.parameter.low) == round(steps.parameter.high) == 8
     assert found.nearest == "gradient descent of 8 steps at the best rate for every position"
@@ -125,31 +120,30 @@ def test_steps_of_gradient_descent_are_counted():
 
 
 def test_interval_covers_the_penalty_under_an_unrelated_error():
-    found = identify(Blend(0.6, 0.15), TASK, key=KEY, prompts=400)
+    found = identify(Blend(0.6, 0.15), TASK, key=KEY, prompts=N)
     ridge = family(found, "ridge")
     assert ridge.parameter.low < 0.6 < ridge.parameter.high
     assert ridge.parameter.high - ridge.parameter.low > 0.01
-    batch = TASK.batch(KEY, 400)
+    batch = TASK.batch(KEY, N)
     ripple = float(jnp.mean(jnp.square(0.15 * jnp.sin(5 * batch.xs[..., 0])))) / 3
     assert ridge.distance.value == pytest.approx(ripple, rel=0.05)
 
 
 def test_few_prompts_tell_fewer_references_apart():
-    few = identify(Blend(0.25, 0.3), TASK, key=KEY, prompts=12)
-    many = identify(Blend(0.25, 0.3), TASK, key=KEY, prompts=1500)
-    assert "bayes" in {*many.alike, many.nearest}
-    assert set(many.alike) < set(few.alike) | {few.nearest} or len(many.alike) < len(few.alike)
+    few, many = (identify(Blend(0.28, 0.3), TASK, key=KEY, prompts=n) for n in (24, N))
+    assert len(few.alike) > len(many.alike)
+    assert "null" not in few.alike
 
 
 def test_a_predictor_beyond_the_grid_is_reported_as_such():
-    found = identify(references.get("null"), TASK, key=KEY, prompts=100)
+    found = identify(references.get("null"), TASK, key=KEY, prompts=N)
     assert family(found, "ridge").edge == "high"
     assert "the most that was tried" in found.sentence()
     assert found.nearest == "null"
 
 
 def test_kgram_and_its_smoothing():
-    found = identify(references.get("k-gram", order=1, alpha=0.37), Chain(), key=KEY, prompts=200)
+    found = identify(references.get("k-gram", order=1, alpha=0.37), Chain(), key=KEY, prompts=N)
     bigram = next(fit for fit in found.families if fit.label.startswith("bigram"))
     assert bigram.parameter.value == pytest.approx(0.37, rel=0.02)
     assert found.nearest == bigram.label
@@ -168,7 +162,7 @@ def test_where_no_family_applies_the_sentence_says_so():
 
 
 def test_results_are_stored():
-    found = identify(TASK.bayes, TASK, key=KEY, prompts=100)
+    found = identify(TASK.bayes, TASK, key=KEY, prompts=N)
     stored = json.loads(found.to_json())
     assert stored["sentence"] == found.sentence()
     assert stored["nearest"] == "bayes"

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.base import FunctionClass, Prediction, Predictor, Prompt
 from function_classes.fields import setting
-from icl.references.averaging import before, counts
+from icl.references.averaging import counts
 from icl.references.base import LinearPredictor, LinearReference, Path, Reference, plain
 from icl.references.calibration import fold, search
 
@@ -120,20 +120,16 @@ class Modes(NamedTuple):
     loads: Float[Array, "B P D"]
 
 
-@jax.jit
 def _modes(xs: Float[Array, "B P D"], ys: Float[Array, "B P"]) -> Modes:
-    """gain(c) = (1 - (1 - rate c)^steps) / c, so all numbers of steps and all rates share one decomposition."""
-
-    def one(xs, ys):
-        size = counts(xs.shape[0])
-        second = before(xs[:, :, None] * xs[:, None, :]) / size[:, None, None]
-        moment = before(xs * ys[:, None]) / size[:, None]
-        curvatures, basis = jnp.linalg.eigh(second)
-        across = jnp.matmul(moment[:, None, :], basis, precision=jax.lax.Precision.HIGHEST)[:, 0]
-        along = jnp.matmul(xs[:, None, :], basis, precision=jax.lax.Precision.HIGHEST)[:, 0]
-        return Modes(jnp.maximum(curvatures, 0), across * along)
-
-    return jax.vmap(one)(xs, ys)
+    """gain(c) = (1 - (1 - rate c)^steps) / c, so all numbers of steps and all rates share one decomposition. In NumPy:
+    compiling it for every new shape takes longer than running it."""
+    rows, labels = np.asarray(xs, np.float64), np.asarray(ys, np.float64)
+    size = np.maximum(np.arange(rows.shape[1]), 1.0)[:, None]
+    second = np.cumsum(rows[..., :, None] * rows[..., None, :], 1) - rows[..., :, None] * rows[..., None, :]
+    moment = np.cumsum(rows * labels[..., None], 1) - rows * labels[..., None]
+    curvatures, basis = np.linalg.eigh(second / size[..., None])
+    loads = (moment / size)[..., None, :] @ basis * (rows[..., None, :] @ basis)
+    return Modes(jnp.asarray(np.maximum(curvatures, 0), jnp.float32), jnp.asarray(loads[..., 0, :], jnp.float32))
 
 
 @jax.jit

@@ -10,9 +10,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.base import FunctionClass, Predictor, Prompt
 from function_classes.fields import setting
-from function_classes.posteriors import least_squares_filter, linear_filter
+from function_classes.posteriors import linear_filter
 from icl.references.base import LinearPredictor, LinearReference, Reference, plain
 from icl.references.calibration import Fold, fold, search
+from icl.references.least_squares import LeastSquares
 
 PENALTIES = tuple(float(v) for v in np.geomspace(1e-4, 1e4, 33))
 
@@ -71,21 +72,19 @@ def _weights(prompt: Prompt, penalty: Float[Array, ""] | float) -> Float[Array, 
     """The filter's limit of no noise holds for consistent labels only, so penalty 0 is Greville's method. The condition
     is the same for all prompts of a batch, which keeps it a branch."""
     penalty = jnp.asarray(penalty, jnp.float32)
+    return jax.lax.cond(penalty > 0, lambda: _filtered(prompt, penalty), lambda: LeastSquares().weights(prompt))
 
-    def filtered(xs: Float[Array, "P D"], ys: Float[Array, "P"]) -> Float[Array, "P D"]:
-        return linear_filter(xs, ys, 1.0, jnp.sqrt(penalty)).weights
 
-    def limit(xs: Float[Array, "P D"], ys: Float[Array, "P"]) -> Float[Array, "P D"]:
-        return least_squares_filter(xs, ys).weights
-
+def _filtered(prompt: Prompt, penalty: Float[Array, ""]) -> Float[Array, "P D"]:
     xs, ys = prompt.xs.astype(jnp.float32), prompt.ys.astype(jnp.float32)
-    return jax.lax.cond(penalty > 0, filtered, limit, xs, ys)
+    return linear_filter(xs, ys, 1.0, jnp.sqrt(penalty)).weights
 
 
 @eqx.filter_jit
 def _losses(data: Fold, penalties: Float[Array, "G"]) -> Float[Array, "G"]:
     def loss(penalty):
-        means = jax.vmap(lambda prompt: CalibratedRidge(penalty)(prompt).mean)(data.prompts)
+        weights = jax.vmap(lambda prompt: _filtered(prompt, penalty))(data.prompts)
+        means = jnp.sum(weights * data.prompts.xs.astype(jnp.float32), -1)
         return jnp.sum(data.weight * (means - data.target) ** 2) / jnp.sum(data.weight)
 
     return jax.lax.map(loss, penalties)

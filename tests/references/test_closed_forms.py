@@ -66,7 +66,7 @@ FIVE = get("linear-regression", dim=5, points=16, noise_std=0.5)
 
 
 def test_best_rate_of_one_step_per_position():
-    found = references.get("gradient-descent").calibrate(FIVE, jax.random.key(1), 4096)
+    found = references.get("gradient-descent").calibrate(FIVE, jax.random.key(1), 2048)
     k = np.arange(1, 16)
     # A position's estimate has a standard error near 4 %; their mean ratio one near 1 %.
     ratio = np.asarray(found.rates)[1:] / (k / (k + 5 + 1 + 0.25))
@@ -76,15 +76,15 @@ def test_best_rate_of_one_step_per_position():
 
 def test_best_rate_of_one_step_on_uniform_inputs():
     task = get("linear-regression", dim=10, points=11, noise_std=0.0, inputs=Uniform(-0.5, 0.5))
-    found = references.get("gradient-descent").calibrate(task, jax.random.key(1), 4096)
+    found = references.get("gradient-descent").calibrate(task, jax.random.key(1), 2048)
     assert float(found.rates[10]) == pytest.approx(6.0606, rel=0.08)
     half = excess(found, task, 8192, seed=3)[:, 10].mean() * 10 / 2
     assert half == pytest.approx(0.2062, rel=0.05)
 
 
 def test_best_rate_of_the_class_is_between_those_of_its_positions():
-    shared = references.get("gradient-descent", rate="class").calibrate(FIVE, jax.random.key(1), 512)
-    each = references.get("gradient-descent").calibrate(FIVE, jax.random.key(1), 512)
+    shared = references.get("gradient-descent", rate="class").calibrate(FIVE, jax.random.key(1), 2048)
+    each = references.get("gradient-descent").calibrate(FIVE, jax.random.key(1), 2048)
     assert np.ptp(shared.rates) == 0
     assert float(each.rates[1]) < float(shared.rates[0]) < float(each.rates[15])
     assert excess(each, FIVE, 2000).mean() < excess(shared, FIVE, 2000).mean()
@@ -93,16 +93,17 @@ def test_best_rate_of_the_class_is_between_those_of_its_positions():
 def test_distance_of_gradient_descent_from_bayes_by_steps():
     batch = draw(FIVE, jax.random.key(7), 0, 4096)
     bayes = np.asarray(predict(FIVE.bayes, batch).mean)
-    for steps, value, within in ((1, 0.261, 0.1), (4, 0.088, 0.15), (16, 0.0165, 0.5), (64, 0.0025, 0.15)):
+    # The least distances found on 60,000 prompts; the mean at 16 steps is heavy-tailed.
+    for steps, low, high in ((1, 0.24, 0.28), (4, 0.08, 0.105), (16, 0.013, 0.04), (64, 0.0022, 0.0029)):
         member = references.get("gradient-descent", steps=steps).calibrate(FIVE, jax.random.key(8), 2048)
         distance = ((np.asarray(predict(member, batch).mean) - bayes) ** 2 / 5).mean()
-        assert distance == pytest.approx(value, rel=within), steps
+        assert low < distance < high, steps
 
 
-def test_rates_found_on_few_prompts_are_safe_on_many_others():
+def test_rates_found_on_some_prompts_are_safe_on_others():
     batch = draw(FIVE, jax.random.key(9), 0, 8192)
     for seed in range(3):
-        member = references.get("gradient-descent", steps=16).calibrate(FIVE, jax.random.key(seed), 512)
+        member = references.get("gradient-descent", steps=16).calibrate(FIVE, jax.random.key(seed), 2048)
         distance = (np.asarray(predict(member, batch).mean) - np.asarray(predict(FIVE.bayes, batch).mean)) ** 2
         assert distance.mean() / 5 < 0.08
 
