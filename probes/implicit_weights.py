@@ -15,6 +15,7 @@ from function_classes.spaces import Real
 from icl import references
 from icl.errors import settle
 from icl.queries import predict_at
+from icl.references.base import LinearPredictor
 from icl.resampling import mean_interval, resamples
 from icl.tables import Table
 from probes.base import Probe, ProbeResult
@@ -39,7 +40,7 @@ class ImplicitWeights(Probe):
         batch = task.batch(draw, prompts)
         weights, r2 = _read(predictor, task, batch, fresh, self.queries * task.x_space.shape[0])
         named = {name: settle(r, task, calibration) for name, r in references.standard(task).items()}
-        known = {name: r for name, r in named.items() if hasattr(r, "weights")}
+        known = {name: r for name, r in named.items() if isinstance(r, LinearPredictor)}
         gaps = {}
         for name, reference in known.items():
             other = np.asarray(jax.vmap(lambda p, r=reference: r.weights(p))(jax.vmap(Prompt.hide)(batch)))

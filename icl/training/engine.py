@@ -10,7 +10,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree, UInt
 
 from function_classes import plain
@@ -220,7 +219,7 @@ class Program:
         finite = jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradient)])
         healthy = jnp.isfinite(loss) & (loss < data.limit) & jnp.all(finite)
         if data.clip is not None:
-            scale = jnp.minimum(1.0, data.clip / jnp.maximum(optax.global_norm(gradient), 1e-12))
+            scale = jnp.minimum(1.0, data.clip / jnp.maximum(_norm(gradient), 1e-12))
             gradient = jax.tree.map(lambda g: scale * g, gradient)
         transform = data.optimizer.transform()
         direction, optimizer = transform.update(gradient, state.optimizer, state.params)
@@ -242,6 +241,10 @@ class Program:
             return jax.lax.fori_loop(start, stop, lambda step, s: self._step(step, s, data), state)
 
         return self._members(one)(states, data)
+
+
+def _norm(tree: PyTree) -> Float[Array, ""]:
+    return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(tree)))
 
 
 def _divides(devices: list[Any], count: int) -> bool:

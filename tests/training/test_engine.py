@@ -10,7 +10,9 @@ from icl import prng
 from icl.config import Config
 from icl.training.engine import Program, program_key
 
+# Plain gradient steps: biases of the keys have gradient zero but for rounding, which Adam would blow up to its rate.
 TINY = {"depth": 1, "width": 8, "heads": 2, "dim": 2, "points": 4, "batch": 8, "steps": 12, "validation_prompts": 8}
+TINY |= {"optimizer": "sgd"}
 
 
 def tiny(**settings) -> Config:
@@ -60,11 +62,11 @@ def test_members_of_an_ensemble_are_the_runs_alone(program):
         for index, config in enumerate(configs):
             alone = run(program, [config], 6)
             for a, b in zip(jax.tree.leaves(together.params), jax.tree.leaves(alone.params), strict=True):
-                np.testing.assert_allclose(a[index], b[0], atol=2e-4)
+                np.testing.assert_allclose(a[index], b[0], atol=1e-6)
 
 
 def test_a_prompt_depends_on_its_index_not_on_the_batch(program):
-    task, seed, step = tiny().task, np.uint32(3), np.int32(7)
+    task, seed, step = tiny().task, jnp.uint32(3), jnp.int32(7)
     few = program._batch(task, seed, step, 0, 2)
     many = program._batch(task, seed, step, 0, 6)
     late = program._batch(task, seed, step, 4, 2)
@@ -79,7 +81,8 @@ def test_accumulation_computes_the_same_gradient(program):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-def test_two_devices_share_a_batch(program):
+def test_two_devices_share_a_batch():
+    program = Program(tiny())
     assert jax.device_count() == 2
     text = program._chunk.lower(
         *jax.eval_shape(lambda: (program.start(program.data([tiny()])),)), 0, 1, program.data([tiny()])
@@ -96,11 +99,11 @@ def test_divergence_freezes_one_member_with_finite_weights(program):
     assert 0 <= int(state.culprit[1]) < len(program.paths)
     healthy = run(program, [tiny()], 12)
     for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(healthy.params), strict=True):
-        np.testing.assert_allclose(a[0], b[0], atol=2e-4)
+        np.testing.assert_allclose(a[0], b[0], atol=1e-6)
 
 
 def test_clipping_bounds_the_update():
-    config = tiny(optimizer="sgd", clip=1e-3, learning_rate=1.0, **{"training.optimizer.momentum": 0.0})
+    config = tiny(clip=1e-3, learning_rate=1.0, **{"training.optimizer.momentum": 0.0})
     config = config.change(schedule="constant")
     program = Program(config)
     before = run(program, [config])
@@ -124,11 +127,20 @@ def test_golden_first_words_of_every_stream():
     assert found == GOLDEN
 
 
-GOLDEN: dict[str, list[int]] = {}
+GOLDEN = {
+    "weights": [3725328165, 2389352394],
+    "training": [2899676959, 3548400998],
+    "validation": [884754664, 1109997517],
+    "evaluation": [993572756, 1359526531],
+    "calibration": [1281840583, 145919325],
+    "identification": [3172864493, 2106869916],
+    "probes": [3686217815, 3685124359],
+    "bootstrap": [2370880751, 2349815273],
+}
 
 
 def test_training_learns():
-    config = tiny(steps=200, batch=64, dim=1, points=6, noise_std=0.1, learning_rate=5e-3)
+    config = tiny(steps=200, batch=64, dim=1, points=6, noise_std=0.1, learning_rate=5e-3, optimizer="muon")
     program = Program(config)
     data = program.data([config])
     validation, data = program.prepare(data)
