@@ -170,3 +170,9 @@ def test_results_are_stored():
     ridge = family(found, "ridge")
     assert table.where(metric="parameter", predictor=ridge.label).value[0] == ridge.parameter.value
     assert np.all(table.where(metric="distance")["low"] <= table.where(metric="distance")["high"])
+
+
+def test_distances_are_cut_at_ten_null_risks():
+    found = identify(Blend(0.6, 1000.0), TASK, key=KEY, prompts=N)
+    null = float(jnp.mean(jnp.square(TASK.batch(KEY, N).ys))) / TASK.dim
+    assert all(9 * null < interval.value <= 10.001 * null for interval in found.distances.values())

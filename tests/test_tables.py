@@ -32,4 +32,5 @@ def test_tables_keep_what_they_hold(tmp_path):
 def test_numbers_that_are_not_finite_are_null_in_json():
     table = Table.from_rows([("a", -1, 0, "nll", "nats", float("inf"), 0.0, float("nan"), 3)])
     columns = json.loads(table.to_json())["columns"]
-    assert columns["value"] == [None] and columns["high"] == [None] and columns["low"] == [0.0]
+    assert columns["value"] == columns["high"] == [None]
+    assert columns["low"] == [0.0]
