@@ -10,6 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree, UInt
 
 from function_classes import plain
@@ -216,23 +217,30 @@ class Program:
 
     def _step(self, step: Array, state: State, data: Data) -> State:
         loss, gradient = self._gradient(state.params, step, data)
-        finite = jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradient)])
-        healthy = jnp.isfinite(loss) & (loss < data.limit) & jnp.all(finite)
-        if data.clip is not None:
-            scale = jnp.minimum(1.0, data.clip / jnp.maximum(_norm(gradient), 1e-12))
-            gradient = jax.tree.map(lambda g: scale * g, gradient)
-        transform = data.optimizer.transform()
-        direction, optimizer = transform.update(gradient, state.optimizer, state.params)
-        rate = data.rate * data.schedule.factor(step, data.steps)
-        params = jax.tree.map(lambda p, d: p - (rate * d).astype(p.dtype), state.params, direction)
-        sound = jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(params)])
-        kept = state.alive & healthy & jnp.all(sound)
-        first_bad = jnp.where(healthy, jnp.argmin(sound), jnp.argmin(finite)).astype(jnp.int32)
-        moved = State(params, optimizer, step + 1, state.total + loss, state.count + 1, kept, state.culprit)
-        frozen = eqx.tree_at(
-            lambda s: (s.alive, s.culprit), state, (kept, jnp.where(state.alive, first_bad, state.culprit))
-        )
-        return jax.tree.map(lambda new, old: jnp.where(kept, new, old), moved, frozen)
+        flat, _ = ravel_pytree(gradient)
+        healthy = jnp.isfinite(loss) & (loss < data.limit) & jnp.all(jnp.isfinite(flat))
+
+        def move(state: State) -> State:
+            direction, optimizer = data.optimizer.transform().update(
+                self._clip(gradient, flat, data), state.optimizer, state.params
+            )
+            rate = data.rate * data.schedule.factor(step, data.steps)
+            params = jax.tree.map(lambda p, d: p - (rate * d).astype(p.dtype), state.params, direction)
+            return State(params, optimizer, step + 1, state.total + loss, state.count + 1, state.alive, state.culprit)
+
+        def freeze(state: State) -> State:
+            sound = jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradient)])
+            culprit = jnp.where(state.alive, jnp.argmin(sound).astype(jnp.int32), state.culprit)
+            return eqx.tree_at(lambda s: (s.alive, s.culprit), state, (jnp.asarray(False), culprit))
+
+        return jax.lax.cond(state.alive & healthy, move, freeze, state)
+
+    def _clip(self, gradient: PyTree, flat: Float[Array, "N"], data: Data) -> PyTree:
+        """The gradient, scaled down to the largest norm allowed."""
+        if data.clip is None:
+            return gradient
+        scale = jnp.minimum(1.0, data.clip / jnp.maximum(jnp.linalg.norm(flat), 1e-12))
+        return jax.tree.map(lambda g: scale * g, gradient)
 
     def _run_chunk(self, states: State, start: Array, stop: Array, data: Data) -> State:
         self.traces += 1
@@ -241,10 +249,6 @@ class Program:
             return jax.lax.fori_loop(start, stop, lambda step, s: self._step(step, s, data), state)
 
         return self._members(one)(states, data)
-
-
-def _norm(tree: PyTree) -> Float[Array, ""]:
-    return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(tree)))
 
 
 def _divides(devices: list[Any], count: int) -> bool:

@@ -7,6 +7,7 @@ import math
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 import optax
 from optax import contrib
 
@@ -49,7 +50,7 @@ class Adam(Optimizer):
     eps: float = setting(1e-8, "added to the root of the second moment", above=0)
 
     def rule(self) -> optax.GradientTransformation:
-        return optax.scale_by_adam(self.b1, self.b2, self.eps)
+        return optax.flatten(optax.scale_by_adam(self.b1, self.b2, self.eps))
 
 
 @Optimizer.registry.add("adamw", papers=("loshchilov-2017",))
@@ -63,7 +64,7 @@ class AdamW(Optimizer):
 
     def rule(self) -> optax.GradientTransformation:
         decay = optax.add_decayed_weights(self.weight_decay, mask=lambda p: jax.tree.map(lambda a: a.ndim > 1, p))
-        return optax.chain(optax.scale_by_adam(self.b1, self.b2, self.eps), decay)
+        return optax.chain(optax.flatten(optax.scale_by_adam(self.b1, self.b2, self.eps)), decay)
 
 
 @Optimizer.registry.add("sgd")
@@ -74,7 +75,7 @@ class SGD(Optimizer):
     momentum: float = setting(0.9, "share of the previous direction that is kept", at_least=0, below=1)
 
     def rule(self) -> optax.GradientTransformation:
-        return optax.trace(self.momentum)
+        return optax.flatten(optax.trace(self.momentum))
 
 
 @Optimizer.registry.add("muon", papers=("jordan-2024", "liu-2025"))
@@ -102,8 +103,30 @@ class Muon(Optimizer):
             contrib.scale_by_muon(beta=self.momentum, weight_dimension_numbers=dimensions),
             optax.GradientTransformation(lambda params: optax.EmptyState(), rescale),
         )
-        rest = optax.scale_by_adam(self.b1, self.b2)
+        matrices, rest = _stacked(matrices), optax.flatten(optax.scale_by_adam(self.b1, self.b2))
         return optax.partition({"matrix": matrices, "rest": rest}, _labels)
+
+
+def _stacked(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Applies `inner` to the leaves of one shape as one leaf with a new first axis: the matrices of all layers go
+    through Newton-Schulz together. (As `optax.flatten` does for elementwise rules: on small models the many small
+    kernels of many leaves cost more than the arithmetic.)"""
+
+    def stack(tree: Any) -> dict[str, Any]:
+        groups: dict[str, list[Any]] = {}
+        for leaf in jax.tree.leaves(tree):
+            groups.setdefault("x".join(map(str, leaf.shape)), []).append(leaf)
+        return {shape: jnp.stack(leaves) for shape, leaves in groups.items()}
+
+    def unstack(groups: dict[str, Any], like: Any) -> Any:
+        left = {shape: list(stacked) for shape, stacked in groups.items()}
+        return jax.tree.map(lambda leaf: left["x".join(map(str, leaf.shape))].pop(0), like)
+
+    def update(gradient: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        found, state = inner.update(stack(gradient), state, None if params is None else stack(params))
+        return unstack(found, gradient), state
+
+    return optax.GradientTransformation(lambda params: inner.init(stack(params)), update)
 
 
 def _labels(params: Any) -> Any:
