@@ -76,6 +76,22 @@ def listing(kind: str, extra: Mapping[str, Callable[[], dict[str, str]]], as_jso
     return "\n".join(f"{name}\n    {what}" for name, what in lines.items()) or f"no {kind}"
 
 
+def markdown() -> str:
+    """docs/catalog.md: every kind as a table, generated from the registries (`python -m icl.console.catalog`)."""
+    lines = ["# Catalog", "", "Generated from the registries by `python -m icl.console.catalog`; do not edit."]
+    for kind in _registries():
+        bayes = kind == "function-classes"
+        lines += ["", f"## {kind}", "", "| name | what | fields |" + (" target | Bayes |" if bayes else "") + " papers |"]
+        lines.append("|---|---|---|" + ("---|---|" if bayes else "") + "---|")
+        for entry in entries(kind):
+            settings = ", ".join(f"`{name}={value}`" for name, value in entry["fields"].items())
+            cells = [f"`{entry['name']}`", entry["what"], settings]
+            cells += [entry["target"], entry["bayes"]] if bayes else []
+            cells.append(", ".join(entry["papers"]))
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def _text(entry: dict[str, Any]) -> str:
     settings = ", ".join(f"{name}={value}" for name, value in entry["fields"].items())
     lines = [entry["name"], f"    {entry['what']}"]
@@ -103,3 +119,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, fields.Fields):
         return value.name or "..."
     return plain.dump(value)
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

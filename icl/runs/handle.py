@@ -10,6 +10,7 @@ import numpy as np
 
 from function_classes.base import FunctionClass
 from icl.config import Config
+from icl.models import given
 from icl.models.base import Learner
 from icl.runs import checkpoints, metrics
 from icl.runs.directory import RunDirectory, State
@@ -109,9 +110,15 @@ def loader(config: Config) -> tuple[Program, Any]:
     return program, skeleton(program, program.data([config]))
 
 
-def load(query: str = "last", root: str | os.PathLike[str] = DEFAULT_ROOT) -> Run:
-    """The run named by `last`, a path, a unique prefix, its name, or a query such as "depth=4,seed=0"."""
-    return Run(find(root, query))
+def load(query: str = "last", root: str | os.PathLike[str] = DEFAULT_ROOT, *, model: Any = None) -> Run:
+    """The run named by `last`, a path, a unique prefix, its name, or a query such as "depth=4,seed=0".
+
+    `model` is needed for a run whose learner was a module of your own, trained in another process.
+    """
+    run = Run(find(root, query))
+    if model is not None:
+        given.remember(model, run.config.model.source)
+    return run
 
 
 def load_all(query: str, root: str | os.PathLike[str] = DEFAULT_ROOT) -> tuple[Run, ...]:

@@ -170,6 +170,10 @@ class Program:
             return Validation(prompts, bayes), jnp.log(jnp.float32(max(task.y_space.features, 2)))
         return Validation(prompts, bayes), self._loss(nothing, prompts, prompts.scored)
 
+    def _predict(self, params: PyTree, prompts: Prompt) -> Prediction:
+        learner = self.learner(params)
+        return learner.batched(prompts) if isinstance(learner, Learner) else jax.vmap(learner)(prompts.hide())
+
     def _loss(self, predictions: Prediction, prompts: Prompt, weights) -> Float[Array, ""]:
         space, steps = self.config.task.y_space, self.config.task.steps
         losses = jax.vmap(lambda prediction, prompt: position_loss(prediction, prompt, space, steps))
@@ -177,7 +181,7 @@ class Program:
 
     def _validate_one(self, params: PyTree, validation: Validation) -> dict[str, Float[Array, ""]]:
         prompts = validation.prompts
-        loss = self._loss(self.learner(params).batched(prompts), prompts, prompts.scored)
+        loss = self._loss(self._predict(params, prompts), prompts, prompts.scored)
         if validation.bayes is None:
             return {"validation_loss": loss}
         return {"validation_loss": loss, "excess": loss - self._loss(validation.bayes, prompts, prompts.scored)}
@@ -205,7 +209,7 @@ class Program:
 
             def loss(params: PyTree) -> Float[Array, ""]:
                 weights = curriculum.weights(prompts, step)
-                return self._loss(self.learner(params).batched(prompts), prompts, weights)
+                return self._loss(self._predict(params, prompts), prompts, weights)
 
             return jax.value_and_grad(loss)(params)
 

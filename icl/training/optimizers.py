@@ -80,7 +80,7 @@ class SGD(Optimizer):
 
 @Optimizer.registry.add("muon", papers=("jordan-2024", "liu-2025"))
 class Muon(Optimizer):
-    """Orthogonalised momentum for the weight matrices of the blocks, Adam for everything else.
+    """Orthogonalized momentum for the weight matrices of the blocks, Adam for everything else.
 
     A matrix's Nesterov momentum is replaced by its polar factor (five Newton-Schulz steps) times
     .2 sqrt(max(rows, columns)), which gives updates the size of Adam's, so one learning rate serves both (Liu et al.

@@ -9,8 +9,12 @@ from typing import Any, NamedTuple
 
 import jax
 
+from function_classes import plain
+from function_classes.base import FunctionClass
 from function_classes.fields import ConfigError, Problem
+from icl import custom
 from icl.config import Config
+from icl.models import given
 from icl.runs import checkpoints, metrics, provenance
 from icl.runs.directory import RunDirectory, State
 from icl.runs.errors import Diverged, NotARun, RunError
@@ -31,13 +35,33 @@ def quiet(progress: Progress) -> None:
 
 
 def train(
-    config: Config, *, root: str | os.PathLike[str] = DEFAULT_ROOT, name: str | None = None, watch: Watcher = quiet
+    config: Config | None = None,
+    *,
+    task: FunctionClass | None = None,
+    model: Any = None,
+    root: str | os.PathLike[str] = DEFAULT_ROOT,
+    name: str | None = None,
+    watch: Watcher = quiet,
+    **settings: Any,
 ) -> Run:
     """Trains one configuration and returns its run; an unfinished run is resumed, a finished one returned as it is.
 
-    Raises RunError when training diverges, StorageError when the disk refuses; after Ctrl-C the run is checkpointed
+    Instead of a configuration: `train(task=MyTask(), model=MyModule(key=key), steps=2000)` with a function class and a
+    module of your own (either may be left out) and settings by path or bare name.
+    Raises Diverged when training diverges, StorageError when the disk refuses; after Ctrl-C the run is checkpointed
     and KeyboardInterrupt raised.
     """
+    if config is not None and (task is not None or model is not None):
+        raise ConfigError([Problem("config", "give either a configuration or task= and model=, not both")])
+    if config is None:
+        if task is None:
+            raise ConfigError([Problem("task", "missing: icl.train(config) or icl.train(task=...)")])
+        custom.register(type(task))
+        if model is not None:
+            settings = {"model": plain.dump(given.remember(model))} | settings
+        config = Config.create(task, **settings)
+    elif settings:
+        config = config.change(**settings)
     session = run_all([config], root=root, name=name, watch=watch, leave=False)
     if session.outcome.interrupted is not None:
         raise KeyboardInterrupt

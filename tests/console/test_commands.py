@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -145,7 +146,7 @@ def test_a_foreign_directory_is_exit_code_5(say, tmp_path):
 
 
 def test_own_class_from_a_file(say, tmp_path, monkeypatch):
-    source = (__import__("pathlib").Path(__file__).parents[2] / "README.md").read_text()
+    source = (Path(__file__).parents[2] / "README.md").read_text()
     code = source.split("```python\n# my_task.py\n")[1].split("```")[0]
     file = tmp_path / "my_task.py"
     file.write_text(code)
@@ -168,3 +169,11 @@ def test_doctor(say):
     code, text, _ = say("doctor")
     assert code == 0
     assert "GFLOP/s" in text
+
+
+def test_the_printed_catalog_is_that_of_the_registries():
+    """Where it differs: python -m icl.console.catalog > docs/catalog.md."""
+    from icl.console import catalog
+
+    printed = (Path(__file__).parents[2] / "docs" / "catalog.md").read_text(encoding="utf-8")
+    assert printed == catalog.markdown()
