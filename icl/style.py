@@ -55,10 +55,14 @@ def line(name: str, index: int) -> dict[str, Any]:
 
 
 def save(figure: Any, path: str | Path, *, origin: str) -> tuple[Path, Path]:
-    """Writes `path`.png and `path`.pdf; `origin` (configuration hashes) goes into the metadata of both."""
+    """Writes `path`.png and `path`.pdf; `origin` (configuration hashes) goes into the metadata of both. The figure is
+    taken off pyplot's list of open ones, and can still be shown."""
+    from matplotlib import pyplot
+
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     png, pdf = path.with_suffix(".png"), path.with_suffix(".pdf")
     figure.savefig(png, metadata={"Description": origin, "Software": "icl-workbench"})
     figure.savefig(pdf, metadata={"Subject": origin, "Creator": "icl-workbench", "CreationDate": None})
+    pyplot.close(figure)
     return png, pdf

@@ -227,13 +227,14 @@ def program_shapes(config: Config) -> tuple[Any, ...]:
 
 def _seed_from(run: Run, config: Config, limit: int, root: Path, exactly: bool = False) -> None:
     """A new run directory that begins with copies of the parent's checkpoints and log up to a step."""
-    steps = [s for s in run.steps if (s == limit if exactly else 0 < s <= limit)]
+    steps = [s for s in run.steps if (s == limit if exactly else s <= limit)]
     directory = _place(config, root, None, False)
-    if directory.status.step or not steps:
+    if directory.status.step or not steps or (steps[-1] == 0 and not exactly):
         return
     with directory.lock():
-        source = checkpoints.directory_of(run.directory.checkpoints, steps[-1])
         _, wanted = loader(run.config)
-        checkpoints.save(directory.checkpoints, steps[-1], checkpoints.load(source, wanted))
+        for step in steps:
+            source = checkpoints.directory_of(run.directory.checkpoints, step)
+            checkpoints.save(directory.checkpoints, step, checkpoints.load(source, wanted))
         metrics.copy(run.directory.metrics, directory.metrics, steps[-1])
         directory.set_status(State.INTERRUPTED, steps[-1], f"continues {run.path.name} from step {steps[-1]}")

@@ -79,11 +79,12 @@ def test_every_class_trains_with_its_own_table_and_figures(say, root, task):
 
 
 def test_sweep_compare_extend_fork(say, root):
-    out = ["--out", str(root)]
+    out = ["--no-report", "--out", str(root)]
     code, text, _ = say("run", "linear-regression", *TINY, "--depth", "1,2", "--seeds", "2", "--name", "pair", *out)
     assert code == 0
     assert text.count("finished") == 4
-    code, text, _ = say("compare", "pair", *out)
+    code, text, _ = say("compare", "pair", *out[1:])
+    assert text.count("finished") == 4
     assert "depth" in text
     code, _, error = say("extend", "name=none", "--steps", "9", *out)
     assert code == 2
@@ -176,4 +177,5 @@ def test_the_printed_catalog_is_that_of_the_registries():
     from icl.console import catalog
 
     printed = (Path(__file__).parents[2] / "docs" / "catalog.md").read_text(encoding="utf-8")
-    assert printed == catalog.markdown()
+    found = catalog.markdown().splitlines(keepends=True)
+    assert printed == "".join(line for line in found if "@" not in line), "classes of a user's own are not in it"
