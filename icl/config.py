@@ -95,18 +95,18 @@ class Config(Fields):
         cls, tree: Mapping[str, Any], settings: Mapping[str, Any] | Sequence[tuple[str, Any]] = ()
     ) -> "Config":
         """A configuration from nested plain values (as in TOML) and settings applied on top, in order."""
-        tree = _plain(tree)
-        if not isinstance(tree.get("task", {}), str) and "name" not in tree.get("task", {}):
+        values: dict[str, Any] = _plain(tree)
+        if not isinstance(values.get("task", {}), str) and "name" not in values.get("task", {}):
             raise ConfigError([Problem("task.name", "missing: which function class? (icl list function-classes)")])
         pairs = list(settings.items()) if isinstance(settings, Mapping) else list(settings)
         problems: list[Problem] = []
         for path, value in pairs:
             try:
-                _place(tree, resolve(path, tree), _plain_value(value))
+                _place(values, resolve(path, values), _plain_value(value))
             except ConfigError as error:
                 problems += error.problems
         try:
-            config = fields.build(cls, _complete(tree))
+            config = fields.build(cls, _complete(values))
         except ConfigError as error:
             raise ConfigError([*problems, *error.problems]) from None
         if problems:

@@ -1,4 +1,4 @@
-"""Code of the user's: a Python file named on the command line. Nothing found in a run or a configuration is imported."""
+"""Code of the user: a Python file named on the command line. Nothing found in a run or a configuration is imported."""
 
 import hashlib
 import importlib.util

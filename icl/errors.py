@@ -84,7 +84,7 @@ def errors(
     `Oracle` (or `task.oracle`) sees the latent. What is compared with Bayes is there unless bayes_kind is none.
     """
     members = {
-        name: [settle(p, task, key) for p in (given if isinstance(given, list | tuple) else [given])]
+        name: [settle(p, task, key) for p in (given if isinstance(given, Sequence) else [given])]
         for name, given in predictors.items()
     }
     given = {name: p for name, p in predictors.items() if isinstance(p, Reference)}
@@ -98,7 +98,8 @@ def errors(
     seeds = {name: len(group) for name, group in members.items()}
     values, have = _gather(parts, seeds, prompts)
     weight = np.concatenate([w for w, _ in common])[:prompts]
-    null = None if common[0][1] is None else np.concatenate([n for _, n in common])[:prompts]
+    nulls = [n for _, n in common if n is not None]
+    null = np.concatenate(nulls)[:prompts] if nulls else None
     return Errors(task, tuple(members), seeds, values, have, weight, null, found)
 
 

@@ -128,7 +128,7 @@ def identify(predictor: Predictor, task: FunctionClass, *, key: PRNGKeyArray, pr
                 fits.append(fit)
                 distances[fit.label], compared[fit.label] = member, halves
     means = {name: float(values.mean()) for name, values in compared.items()}
-    nearest = min(means, key=means.get)
+    nearest = min(means, key=means.__getitem__)
     alike = [name for name in compared if name != nearest and compare.alike(compared[name], compared[nearest])]
     unit, divisor = normalize(task, compare.null)
     intervals = {name: _divide(mean_interval(values, compare.draws), divisor) for name, values in distances.items()}

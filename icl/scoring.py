@@ -1,5 +1,8 @@
 """What one prediction is worth on one prompt: arrays (position, step), before anything is averaged."""
 
+from collections.abc import Callable
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -109,7 +112,7 @@ def _same_shape(prediction: Array, target: Array) -> None:
         raise ValueError(f"a prediction for this prompt has shape {target.shape}, got {prediction.shape}")
 
 
-def log_density(predictor: object) -> object | None:
+def log_density(predictor: Any) -> Callable[[Prompt], Array] | None:
     """The predictor's own log p(y_k | ...), also where the predictor is `task.bayes`; None where it has none."""
     owner = getattr(predictor, "__self__", None)
     if isinstance(owner, FunctionClass):

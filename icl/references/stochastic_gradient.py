@@ -80,7 +80,7 @@ def _weights(prompt: Prompt, rate: Float[Array, ""] | float) -> Float[Array, "P 
 @eqx.filter_jit
 def _losses(data: Fold, rates: Float[Array, "G"]) -> Float[Array, "G"]:
     def loss(rate):
-        means = jax.vmap(lambda prompt: CalibratedStochasticGradient(rate)(prompt).mean)(data.prompts)
+        means = jax.vmap(lambda prompt: CalibratedStochasticGradient(rate).means(prompt))(data.prompts)
         return jnp.sum(data.weight * (means - data.target) ** 2) / jnp.sum(data.weight)
 
     return jax.lax.map(loss, rates)

@@ -107,10 +107,16 @@ class Program:
 
         def one(config: Config) -> Data:
             training = config.training
-            parts = jax.tree.map(np.float32, (config.task, training.optimizer, training.schedule))
-            clip = None if training.clip is None else np.float32(training.clip)
-            numbers = np.uint32(config.seed), np.float32(config.rate), clip, np.int32(training.steps)
-            return Data(*parts, *numbers, np.float32(np.inf))
+            task, optimizer, schedule = jax.tree.map(np.float32, (config.task, training.optimizer, training.schedule))
+            # NumPy scalars, of one member; they become the arrays that `Data` promises when members are stacked.
+            numbers: dict[str, Any] = {
+                "seed": np.uint32(config.seed),
+                "rate": np.float32(config.rate),
+                "clip": None if training.clip is None else np.float32(training.clip),
+                "steps": np.int32(training.steps),
+                "limit": np.float32(np.inf),
+            }
+            return Data(task, optimizer, schedule, **numbers)
 
         return jax.tree.map(lambda *leaves: np.stack(leaves), *map(one, configs))
 

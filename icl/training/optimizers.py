@@ -34,9 +34,9 @@ class Optimizer(Fields):
             with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
                 return rule.init(params)
 
-        def update(gradient: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
             with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-                return rule.update(gradient, state, params)
+                return rule.update(updates, state, params)
 
         return optax.GradientTransformation(init, update)
 
@@ -118,13 +118,13 @@ def _stacked(inner: optax.GradientTransformation) -> optax.GradientTransformatio
             groups.setdefault("x".join(map(str, leaf.shape)), []).append(leaf)
         return {shape: jnp.stack(leaves) for shape, leaves in groups.items()}
 
-    def unstack(groups: dict[str, Any], like: Any) -> Any:
+    def unstack(groups: Any, like: Any) -> Any:
         left = {shape: list(stacked) for shape, stacked in groups.items()}
         return jax.tree.map(lambda leaf: left["x".join(map(str, leaf.shape))].pop(0), like)
 
-    def update(gradient: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        found, state = inner.update(stack(gradient), state, None if params is None else stack(params))
-        return unstack(found, gradient), state
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        found, state = inner.update(stack(updates), state, None if params is None else stack(params))
+        return unstack(found, updates), state
 
     return optax.GradientTransformation(lambda params: inner.init(stack(params)), update)
 

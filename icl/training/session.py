@@ -79,7 +79,7 @@ def sweep(
     name: str | None = None,
     watch: Watcher = quiet,
 ) -> tuple[Run, ...]:
-    """Trains every combination of the grid's values, by path: `sweep(config, {"model.depth": [1, 2], "seed": range(3)})`.
+    """Trains every combination of a grid's values, by path: `sweep(config, {"model.depth": [1, 2], "seed": range(3)})`.
 
     Members that differ in seeds, rates and other float fields only train as one program.
     """

@@ -200,8 +200,9 @@ class _Fit:
             member.directory.set_status(
                 Standing.DIVERGED,
                 last,
-                f"step {last} left the finite numbers or rose above {float(self.data.limit[index]):.3g}, first in {leaf}, "
-                f"at learning rate {rate:g}; try training.learning_rate={rate / 10:.1g} or training.clip=1",
+                f"step {last} left the finite numbers or rose above {float(self.data.limit[index]):.3g}, "
+                f"first in {leaf}, at learning rate {rate:g}; "
+                f"try training.learning_rate={rate / 10:.1g} or training.clip=1",
             )
 
     def _save(self, state: State, step: int, which: Sequence[int]) -> None:
