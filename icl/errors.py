@@ -12,7 +12,7 @@ from jaxtyping import PRNGKeyArray
 
 from function_classes.base import FunctionClass, NotAvailable, Prediction, Predictor, Prompt
 from function_classes.spaces import Space
-from icl.programs import as_data, call, draw, predict
+from icl.programs import as_data, call, compiled, draw, predict
 from icl.references.base import Reference
 from icl.scoring import categorical, log_density, null_error, score, weights
 
@@ -159,7 +159,7 @@ def _predictions(seeds: Sequence[Predictor], batch: Prompt) -> list[Prediction]:
     return [jax.tree.map(lambda leaf, i=i: leaf[i], together) for i in range(len(seeds))]
 
 
-@eqx.filter_jit
+@compiled
 def _predict_seeds(stacked: Any, rest: Any, batch: Prompt) -> Prediction:
     def one(arrays: Any) -> Prediction:
         predictor = eqx.combine(arrays, rest)
@@ -172,7 +172,7 @@ def _shapes(tree: Any) -> list[Any]:
     return [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)]
 
 
-@eqx.filter_jit
+@compiled
 def _weights_and_null(batch: Prompt, steps: int, real: bool):
     null = jax.vmap(lambda prompt: null_error(prompt, steps))(batch) if real else None
     return jax.vmap(lambda prompt: weights(prompt, steps))(batch), null

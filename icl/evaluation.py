@@ -9,7 +9,6 @@ k = dim - 1, dim, dim + 1, so errors are cut at ten times the null risk of the p
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
@@ -18,6 +17,7 @@ from function_classes.base import FunctionClass, Predictor
 from function_classes.spaces import Real, Signs
 from icl.errors import Errors, chunks, errors, run, settle
 from icl.errors import Oracle as Oracle
+from icl.programs import compiled
 from icl.resampling import Interval, apply, limits, mean_interval, median_limits, resamples, weighted
 from icl.scoring import categorical, divergence, weights
 from icl.tables import Table
@@ -82,7 +82,7 @@ def _apart(a: Any, b: Any, batch: Any, task: FunctionClass) -> Any:
     return _divergences(a, b, batch, task.y_space, task.steps)
 
 
-@eqx.filter_jit
+@compiled
 def _divergences(a: Any, b: Any, batch: Any, space: Any, steps: int) -> Any:
     gaps = jax.vmap(lambda p, q: divergence(p, q, space, steps))(a, b)
     return gaps, jax.vmap(lambda prompt: weights(prompt, steps))(batch)

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
@@ -11,9 +10,10 @@ from jaxtyping import Array, Float, Shaped
 from function_classes.base import FunctionClass, Prediction, Prompt
 from function_classes.posteriors import NOISELESS_FLOOR
 from function_classes.spaces import Signs, Space, Symbols
+from icl.programs import compiled
 
 
-@eqx.filter_jit
+@compiled
 def score(
     prediction: Prediction, prompts: Prompt, bayes: Prediction | None, space: Space, steps: int
 ) -> dict[str, Float[Array, "B P S"]]:

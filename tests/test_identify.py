@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from icl.identify import identify
+from icl.identification import identify
 
 from function_classes import FunctionClass, Prediction, Prompt, Symbols, get
 from function_classes.base import BayesKind

@@ -199,7 +199,7 @@ def fork(run: Run, at: int, settings: Mapping[str, Any], *, root: str | os.PathL
 def program_shapes(config: Config) -> tuple[Any, ...]:
     """Names, shapes and types of everything in a checkpoint."""
     program = Program(config)
-    leaves = jax.tree_util.tree_leaves_with_path(jax.eval_shape(program.start, program.data([config])))
+    leaves = jax.tree_util.tree_leaves_with_path(program.shapes(program.data([config])))
     return tuple((jax.tree_util.keystr(path), leaf.shape, str(leaf.dtype)) for path, leaf in leaves)
 
 
