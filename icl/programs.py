@@ -36,7 +36,8 @@ def compiled(function: F) -> F:
 
     @functools.lru_cache(maxsize=1)
     def build() -> Callable[..., Any]:
-        return eqx.filter_jit(function, compiler_options=options())
+        chosen: Any = {"compiler_options": options()}
+        return eqx.filter_jit(function, **chosen)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:

@@ -63,7 +63,7 @@ def listing(kind: str, extra: Mapping[str, Callable[[], dict[str, str]]], as_jso
     if kind == "presets":
         from icl.presets import PRESETS
 
-        lines = {name: preset.source for name, preset in PRESETS.items()}
+        lines = {name: "\n    ".join([p.source, *("- " + d for d in p.deviations)]) for name, p in PRESETS.items()}
     elif kind in extra:
         lines = extra[kind]()
     else:
