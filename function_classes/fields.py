@@ -26,6 +26,7 @@ from function_classes.problems import Problem as Problem
 from function_classes.problems import join as join
 from function_classes.problems import nearest as nearest
 
+FLOAT32_MAX = 3.4028234e38
 _MISSING: Any = dataclasses.MISSING
 UNSTATED: Any = object()
 
@@ -139,7 +140,10 @@ def describe(annotation: Any) -> str:
     if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
         return f"a list, each {describe(arguments[0])}"
     if getattr(annotation, "registry", None) is not None:
-        return f"a {annotation.registry.kind}"
+        kind = annotation.registry.kind
+        return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+    if inspect.isclass(annotation) and issubclass(annotation, Fields):
+        return "a table of settings"
     return getattr(annotation, "__name__", str(annotation))
 
 
@@ -178,6 +182,8 @@ def coerce(annotation: Any, value: Any, rule: Rule = Rule()) -> Any:
         if not isinstance(value, str):
             _reject(annotation, value)
     elif origin is Literal:
+        # A shell cannot tell the choice "none" from the absence of a value.
+        value = "none" if value is None and "none" in arguments else value
         if value not in arguments:
             extra = nearest(value, arguments) if isinstance(value, str) else ""
             _reject(annotation, value, extra if "did you" in extra else "")
@@ -199,6 +205,8 @@ def _number(annotation: Any, value: Any) -> int | float:
         _reject(annotation, value)
     if not math.isfinite(value):
         _reject(annotation, value, " (not finite)")
+    if annotation is float and abs(value) > FLOAT32_MAX:
+        _reject(annotation, value, " (beyond float32)")
     if annotation is int and value != int(value):
         _reject(annotation, value)
     return annotation(value)

@@ -1,5 +1,6 @@
 """The command `icl`: every door of the house, opened lazily, so that `icl --help` starts no backend."""
 
+import io
 import json
 import os
 import sys
@@ -18,6 +19,7 @@ app = typer.Typer(
 
 Out = Annotated[Path, typer.Option("--out", help="where runs go, and are looked for")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
+Report = Annotated[bool, typer.Option(" /--no-report", help="only train; `icl show` makes the report")]
 RunName = Annotated[str, typer.Argument(help="last, a path, a unique prefix, a --name, or depth=4,seed=0")]
 ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 RUNS = Path("runs")
@@ -37,13 +39,14 @@ def _main(
 def run(
     context: typer.Context,
     task: Annotated[str | None, typer.Argument(metavar="CLASS", help="function class, or ./my_task.py:Cubic")] = None,
-    seeds: Annotated[int | None, typer.Option(help="train seeds 0..N-1 as one program")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="train seeds 0..N-1 as one program")] = None,
     name: Annotated[str | None, typer.Option(help="an alias for the run or the sweep")] = None,
     preset: Annotated[str | None, typer.Option(help="a paper's recipe, e.g. garg-2022")] = None,
     config: Annotated[Path | None, typer.Option(help="a TOML file of settings")] = None,
     out: Out = RUNS,
     fresh: Annotated[bool, typer.Option("--fresh", help="train anew; the old run is moved to runs/replaced")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be trained, and stop")] = False,
+    report: Report = True,
     as_json: AsJson = False,
     show_help: Annotated[bool, typer.Option("--help", help="every setting of CLASS with its default")] = False,
 ) -> None:
@@ -53,45 +56,54 @@ def run(
     if show_help:
         from icl.console import helping
 
-        return typer.echo(helping.run_help(context.get_help(), task))
+        return typer.echo(helping.run_help(context.get_help(), options.split(task, context.args)[0]))
     from icl.console import training
 
-    settings = options.pairs(context.args, [p.opts[0] for p in context.command.params if p.opts])
+    task, words = options.split(task, context.args)
+    settings = options.pairs(words, [p.opts[0] for p in context.command.params if p.opts])
     if seeds is not None:
         settings.append(("seed", ",".join(map(str, range(seeds)))))
-    _exit(training.start(task, settings, preset, config, out, name=name, fresh=fresh, dry=dry_run, as_json=as_json))
+    ways: Any = {"name": name, "fresh": fresh, "dry": dry_run, "as_json": as_json, "answer": report}
+    _exit(training.start(task, settings, preset, config, out, **ways))
 
 
 @app.command()
-def resume(name: RunName = "last", out: Out = RUNS, as_json: AsJson = False) -> None:
+def resume(name: RunName = "last", out: Out = RUNS, report: Report = True, as_json: AsJson = False) -> None:
     """Continue an interrupted run, bit for bit as if it had never stopped."""
     from icl.console import training
 
-    _exit(training.again(name, out, as_json))
+    _exit(training.again(name, out, as_json=as_json, answer=report))
 
 
 @app.command()
 def extend(
-    name: RunName = "last", steps: Annotated[int, typer.Option()] = 0, out: Out = RUNS, as_json: AsJson = False
+    name: RunName = "last",
+    steps: Annotated[int, typer.Option(help="optimizer steps in all")] = 0,
+    out: Out = RUNS,
+    report: Report = True,
+    as_json: AsJson = False,
 ) -> None:
     """Train a run for more steps in all; what the longer run shares with it is not repeated."""
     from icl.console import training
 
-    _exit(training.longer(name, steps, out, as_json))
+    _exit(training.longer(name, steps, out, as_json=as_json, answer=report))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def fork(
     context: typer.Context,
     name: RunName = "last",
-    at: Annotated[int, typer.Option()] = 0,
+    at: Annotated[int, typer.Option(help="step of a checkpoint")] = 0,
     out: Out = RUNS,
+    report: Report = True,
     as_json: AsJson = False,
 ) -> None:
     """Continue a checkpoint with other settings: `icl fork last --at 800 --set training.learning_rate=1e-4`."""
     from icl.console import options, training
 
-    _exit(training.branch(name, at, options.pairs(context.args, ["--at", "--set"]), out, as_json))
+    chosen, words = options.split(name, context.args)
+    settings = options.pairs(words, ["--at", "--set"])
+    _exit(training.branch(chosen or "last", at, settings, out, as_json=as_json, answer=report))
 
 
 @app.command()
@@ -124,7 +136,7 @@ def evaluate(
     on: Annotated[str | None, typer.Option(help="another function class")] = None,
     shift: Annotated[list[str] | None, typer.Option(help="a change of the prompts, e.g. scale-inputs=2")] = None,
     points: Annotated[int | None, typer.Option(help="prompt length")] = None,
-    prompts: Annotated[int, typer.Option(help="number of prompts")] = 1024,
+    prompts: Annotated[int, typer.Option(min=2, help="number of prompts")] = 1024,
     csv: Annotated[Path | None, typer.Option(help="also write the long table here")] = None,
     out: Out = RUNS,
     as_json: AsJson = False,
@@ -137,7 +149,10 @@ def evaluate(
 
 @app.command()
 def identify(
-    name: RunName = "last", prompts: Annotated[int, typer.Option()] = 1024, out: Out = RUNS, as_json: AsJson = False
+    name: RunName = "last",
+    prompts: Annotated[int, typer.Option(min=8)] = 1024,
+    out: Out = RUNS,
+    as_json: AsJson = False,
 ) -> None:
     """Which algorithm is it? Best member of every family, with intervals, and what cannot be told apart."""
     from icl.console import reading
@@ -163,8 +178,9 @@ def probe(
     if probe_name is None:
         return typer.echo("probes: " + ", ".join(probes.names()))
     result = probes.get(probe_name)(found, key=prng.stream(found.seed, "probes"), prompts=prompts)
-    where = result.save(save or found.path / "report" / f"probe-{result.name}")
-    typer.echo(result.to_json() if as_json else f"{result.summary()}\n{where}")
+    typer.echo(result.to_json() if as_json else result.summary())
+    place = result.save(save or found.path / "report" / f"probe-{result.name}")
+    typer.echo(place, err=as_json)
 
 
 @app.command("list")
@@ -190,7 +206,8 @@ def plot(
     """Draw a function class without training: errors of Bayes and the references by position."""
     from icl.console import options, sheets
 
-    typer.echo(sheets.draw(task, options.pairs(context.args, ["--save", "--set"]), save))
+    chosen, words = options.split(task, context.args)
+    typer.echo(sheets.draw(chosen or task, options.pairs(words, ["--save", "--set"]), save))
 
 
 @app.command()
@@ -249,14 +266,15 @@ def _exit(code: int) -> None:
 
 def main() -> None:
     """The console script: every foreseeable failure is a message with a fix and an exit code, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a locale without our letters must not end a run
     try:
         code: Any = app(standalone_mode=False)
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         from icl.console import failures
 
         code = failures.report(error)
-    except KeyboardInterrupt:
-        code = 130
     try:
         sys.stdout.flush()
     except BrokenPipeError:

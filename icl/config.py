@@ -24,7 +24,7 @@ from icl.training.schedules import Schedule, WarmupStableDecay, check_warmup
 class Training(Fields):
     """How the weights are found."""
 
-    steps: int = setting(5000, "optimizer steps", at_least=0)
+    steps: int = setting(5600, "optimizer steps", at_least=0)
     batch: int = setting(64, "fresh prompts per step", at_least=1)
     optimizer: Optimizer = setting(Muon(), "direction of a step")
     learning_rate: float | None = setting(None, "peak learning rate; none: the optimizer's default", above=0)
@@ -96,7 +96,7 @@ class Config(Fields):
     ) -> "Config":
         """A configuration from nested plain values (as in TOML) and settings applied on top, in order."""
         values: dict[str, Any] = _plain(tree)
-        if not isinstance(values.get("task", {}), str) and "name" not in values.get("task", {}):
+        if name_of(values.get("task")) is None:
             raise ConfigError([Problem("task.name", "missing: which function class? (icl list function-classes)")])
         pairs = list(settings.items()) if isinstance(settings, Mapping) else list(settings)
         problems: list[Problem] = []
@@ -138,9 +138,14 @@ SECTIONS = ("task", "model", "training", "training.curriculum", "evaluation")
 
 def sections(tree: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Dataclass fields by section, for the choices of task and model made in the tree."""
-    task = FunctionClass.registry.find(_name(tree.get("task", {})))
-    model = ModelConfig.registry.find(_name(tree.get("model", {"name": "transformer"})) or "transformer")
-    classes = (task, model, Training, Curriculum, Evaluation)
+    chosen = {"task": name_of(tree.get("task")), "model": name_of(tree.get("model")) or "transformer"}
+    found = []
+    for section, family in (("task", FunctionClass), ("model", ModelConfig)):
+        try:
+            found.append(family.registry.find(chosen[section]))
+        except ConfigError as error:
+            raise error.under(section) from None
+    classes = (*found, Training, Curriculum, Evaluation)
     return {s: {f.name: f for f in fields.settings(c)} for s, c in zip(SECTIONS, classes, strict=True)}
 
 
@@ -157,8 +162,9 @@ def resolve(word: str, tree: Mapping[str, Any]) -> str:
     raise ConfigError([Problem(word, f"unknown setting{nearest(word, everything)}")])
 
 
-def _name(value: Any) -> Any:
-    return value if isinstance(value, str) else value.get("name")
+def name_of(value: Any) -> Any:
+    """Which member of a family a tree chooses: by its name alone, or by the name among its settings."""
+    return value.get("name") if isinstance(value, Mapping) else value
 
 
 def _plain(value: Any) -> Any:
@@ -190,18 +196,20 @@ def _complete(tree: dict[str, Any]) -> dict[str, Any]:
     """Fills in what depends on other choices, so that every configuration written down is explicit."""
     tree = dict(tree)
     model = tree.get("model", {})
-    model = {"name": model} if isinstance(model, str) else dict(model)
-    model.setdefault("name", "transformer")
-    training = dict(tree.get("training", {}))
-    optimizer = training.get("optimizer", {"name": "muon"})
+    model = {"name": model} if isinstance(model, str) else model
+    training = tree.get("training", {})
+    if not isinstance(model, Mapping) or not isinstance(training, Mapping):
+        return tree
+    model, training = {"name": "transformer", **model}, dict(training)
+    optimizer = name_of(training.get("optimizer", "muon"))
     if "layout" not in model:
         try:
             task = fields.coerce(FunctionClass, tree["task"])
             model["layout"] = plain.dump(layouts.default(Signature.of(task)))
         except ConfigError:
             pass  # the task's own problems are reported with everything else
-    if training.get("learning_rate") is None and _name(optimizer) in Optimizer.registry:
-        training["learning_rate"] = Optimizer.registry.find(_name(optimizer)).default_rate
+    if training.get("learning_rate") is None and isinstance(optimizer, str) and optimizer in Optimizer.registry:
+        training["learning_rate"] = Optimizer.registry.find(optimizer).default_rate
     steps, schedule = training.get("steps"), training.get("schedule")
     if isinstance(steps, int) and steps <= 4 * WarmupStableDecay().warmup and schedule is None:
         training["schedule"] = {"name": "warmup-stable-decay", "warmup": max(steps // 20, 0)}

@@ -1,13 +1,17 @@
 """Code of the user: a Python file named on the command line. Nothing found in a run or a configuration is imported."""
 
 import hashlib
+import importlib.abc
 import importlib.util
 import inspect
 import sys
+import traceback
 from pathlib import Path
 
 from function_classes.base import FunctionClass
 from function_classes.fields import ConfigError, Problem, nearest
+
+_files: set[str] = set()
 
 
 def load(path: str | Path) -> dict[str, type[FunctionClass]]:
@@ -20,10 +24,11 @@ def load(path: str | Path) -> dict[str, type[FunctionClass]]:
     module_name = f"icl_custom_{digest}"
     if module_name not in sys.modules:
         spec = importlib.util.spec_from_file_location(module_name, path)
-        if spec is None or spec.loader is None:
+        if spec is None or not isinstance(spec.loader, importlib.abc.FileLoader):
             raise ConfigError([Problem(str(path), "is not a Python file")])
         module = importlib.util.module_from_spec(spec)
         sys.modules[module_name] = module
+        _files.add(spec.loader.get_filename())
         try:
             spec.loader.exec_module(module)
         except BaseException:
@@ -35,6 +40,14 @@ def load(path: str | Path) -> dict[str, type[FunctionClass]]:
             found[name] = member
             register(member, digest)
     return found
+
+
+def blame(error: BaseException) -> str | None:
+    """File, line and function of the innermost line of the user's own code that an error passed through, if any."""
+    if isinstance(error, SyntaxError) and error.filename in _files:
+        return f"{error.filename}, line {error.lineno}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in _files]
+    return f"{frames[-1].filename}, line {frames[-1].lineno}, in {frames[-1].name}" if frames else None
 
 
 def register(member: type[FunctionClass], digest: str | None = None) -> str:

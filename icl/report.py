@@ -36,21 +36,22 @@ def make(run: Run) -> Report:
 
     The prompts come from the run's evaluation stream, which shares none with training.
     """
-    task, config = run.task, run.config
+    task, config, where = run.task, run.config, run.directory.report
+    atomic.make_directory(where)
     table = evaluate(
         predictors(run), task, key=prng.stream(config.seed, "evaluation"), prompts=config.evaluation.prompts
     )
     key = prng.stream(config.seed, "identification")
     identification = identify(run.model, task, key=key, prompts=config.evaluation.prompts)
-    where = run.directory.report
-    atomic.make_directory(where)
     with atomic.storage(where, "write the report to"):
         table.to_csv(where / "table.csv")
         origin = f"configuration {run.identity}, step {run.step}"
-        curve = plots.learning_curve({run.name: run.metrics}, title(run), unit(task))
-        files = style.save(curve, where / "learning_curve", origin=origin)
         errors = plots.error_by_position(table, title(run))
-        files += style.save(errors, where / "error_by_position", origin=origin)
+        files = style.save(errors, where / "error_by_position", origin=origin)
+        log = run.metrics
+        if log["step"].size:  # a run of no steps has no curve
+            curve = plots.learning_curve({run.name: log}, title(run), unit(task))
+            files += style.save(curve, where / "learning_curve", origin=origin)
     summary = summarise(run, table, identification)
     atomic.write_atomic(where / "identify.json", (identification.to_json() + "\n").encode())
     atomic.write_atomic(where / "found.json", (json.dumps(table.found, indent=1) + "\n").encode())

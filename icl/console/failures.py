@@ -13,8 +13,12 @@ def report(error: BaseException) -> int:
 
     if isinstance(error, typer.Exit):
         return error.exit_code
-    if isinstance(error, typer.Abort):
+    if isinstance(error, typer.Abort | KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
         return 130
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(_understand(error)[1])
+        return USAGE
     code, text = _understand(error)
     if text is None:
         traceback.print_exception(error)
@@ -37,8 +41,16 @@ def _understand(error: BaseException) -> tuple[int, str | None]:
     from function_classes.base import NotAvailable
     from function_classes.fields import ConfigError
 
-    if isinstance(error, ConfigError | NotAvailable | ImportError):
+    if isinstance(error, ConfigError | NotAvailable):
+        return USAGE, str(error)
+    from icl import custom
+
+    if place := custom.blame(error):
+        return USAGE, f"{place}: {type(error).__name__}: {error}"
+    if isinstance(error, ImportError):
         return USAGE, str(error)
     if isinstance(error, OSError):
         return STORAGE, f"{error.filename or 'storage'}: {error.strerror or error}"
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        return USAGE, f"out of memory: {error}\nmake the model, the batch or the prompts smaller, or raise --accumulate"
     return 1, None

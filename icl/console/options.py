@@ -10,6 +10,20 @@ from function_classes import fields, plain
 from function_classes.fields import ConfigError, Problem, nearest
 
 
+def split(first: str | None, rest: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The one word that is neither a flag nor a flag's value, and all others: `--depth 4 CLASS` is `CLASS --depth 4`.
+
+    `first` is what the parser took for that word, which may be a flag it does not know.
+    """
+    words = [*([] if first is None else [first]), *rest]
+    index = 0
+    while index < len(words):
+        if not words[index].startswith("--"):
+            return words[index], words[:index] + words[index + 1 :]
+        index += 1 if "=" in words[index] else 2
+    return None, words
+
+
 def pairs(arguments: Sequence[str], command: Sequence[str]) -> list[tuple[str, str]]:
     """`--depth 4 --noise-std=0.1 --set a.b=c` as (name, text) pairs. `command` are the flags the command itself has,
     named in the message when a word is neither."""
@@ -35,14 +49,13 @@ def pairs(arguments: Sequence[str], command: Sequence[str]) -> list[tuple[str, s
 def configs(task: str | None, settings: Sequence[tuple[str, str]], preset: str | None, file: Path | None) -> list[Any]:
     """Every configuration the words ask for: one, or the product of all comma lists, the last varying fastest."""
     from icl import presets
-    from icl.config import Config, resolve
+    from icl.config import Config, name_of, resolve
 
     tree: dict[str, Any] = presets.find(preset) if preset else {}
     for key, value in (_toml(file) if file else {}).items():
         tree[key] = tree.get(key, {}) | value if isinstance(value, dict) and isinstance(tree.get(key), dict) else value
-    if task is not None and tree.get("task", {}).get("name") != task:
+    if task is not None and name_of(tree.get("task")) != task:
         tree["task"] = {"name": task}
-    Config.from_tree(tree)
     axes, problems = [], []
     for name, text in settings:
         try:
@@ -50,19 +63,29 @@ def configs(task: str | None, settings: Sequence[tuple[str, str]], preset: str |
             axes.append([(path, value) for value in _values(path, text, tree)])
         except ConfigError as error:
             problems += error.problems
-    if problems:
-        raise ConfigError(problems)
     found: dict[str, Any] = {}
     for choice in itertools.product(*axes):
         try:
             config = Config.from_tree(tree, list(choice))
         except ConfigError as error:
-            problems += [p for p in error.problems if p not in problems]
+            problems += error.problems
         else:
             found[config.identity] = config
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(dict.fromkeys(problems))
     return list(found.values())
+
+
+def changes(settings: Sequence[tuple[str, str]], config: Any) -> dict[str, Any]:
+    """Settings of one configuration, by path; a list to sweep over is refused where its values are."""
+    from icl.config import resolve
+
+    tree, found = config.dump(), {}
+    for name, text in settings:
+        path = resolve(name, tree)
+        values = _values(path, text, tree)
+        found[path] = values[0] if len(values) == 1 else values
+    return found
 
 
 def _values(path: str, text: str, tree: dict[str, Any]) -> list[Any]:
@@ -91,7 +114,8 @@ def _toml(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError([Problem(str(file), f"cannot be read: {error.strerror}")]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError([Problem(str(file), f"is not TOML: {error}")]) from None
+        reason = str(error).replace("Cannot overwrite a value", "a key appears twice")
+        raise ConfigError([Problem(str(file), f"is not TOML: {reason}")]) from None
 
 
 def _negative(word: str) -> bool:

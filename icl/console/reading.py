@@ -2,11 +2,14 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from icl.console.machine import keep_programs
+from icl.runs.atomic import read_bytes
+from icl.runs.errors import NotARun, StorageError
 
 
 def load(name: str, out: Path) -> Any:
@@ -21,11 +24,14 @@ def report(run: Any) -> str:
     """The summary of a finished run with the paths of its report, which is made where it does not exist yet."""
     from icl import report as reports
 
-    summary = run.directory.report / "summary.txt"
-    if not summary.is_file():
+    where = run.directory.report
+    if where.is_symlink():
+        raise NotARun(where, "is a symbolic link; runs hold plain files only")
+    summary = where / "summary.txt"
+    if not os.path.lexists(summary):
         reports.make(run)
-    files = sorted(path.name for path in run.directory.report.iterdir())
-    return f"{summary.read_text(encoding='utf-8')}\n{run.directory.report}/\n  " + "  ".join(files)
+    files = sorted(path.name for path in where.iterdir())
+    return f"{read_bytes(summary).decode()}\n{where}/\n  " + "  ".join(files)
 
 
 def plain(run: Any) -> dict[str, Any]:
@@ -68,8 +74,13 @@ def show(name: str, out: Path, as_json: bool) -> str:
     if as_json:
         return json.dumps(plain(run))
     status = run.directory.status
-    lines = [f"{run.path}  {status}", *status.warnings, str(run.config)]
-    return "\n".join(lines + (["", report(run)] if run.finished else []))
+    lines = [f"{run.path}  {status}", *(f"warning: {text}" for text in status.warnings), str(run.config)]
+    if run.finished:
+        try:
+            lines += ["", report(run)]
+        except StorageError as error:
+            lines += ["", f"there is no report, and none can be made here: {error}"]
+    return "\n".join(lines)
 
 
 def compare(name: str, out: Path, as_json: bool) -> str:
@@ -123,6 +134,7 @@ def evaluate(
         other = custom.resolve(on)
         known = {field.name for field in type(task).registry.find(other).__dataclass_fields__.values()}
         task = build(type(task).registry.find(other), {"name": other} | {k: v for k, v in sizes.items() if k in known})
+        _check_spaces(run.task, task)
     if points is not None:
         task = dataclasses.replace(task, points=points)
     for text in shifts:
@@ -136,6 +148,33 @@ def evaluate(
     if as_json:
         return table.to_json()
     return f"{run.path.name} on {task.name}, {task.points} points, {prompts} prompts\n{table}"
+
+
+def _check_spaces(trained: Any, other: Any) -> None:
+    """Raises NotAvailable where a model trained on one class cannot read the prompts of another."""
+    from function_classes.base import NotAvailable
+    from icl.layouts import Signature
+
+    mine, theirs = Signature.of(trained), Signature.of(other)
+    if mine != theirs:
+        raise NotAvailable(
+            f"a model of {trained.name} cannot read prompts of {other.name}: it knows {_words(mine)}; "
+            f"they have {_words(theirs)}"
+        )
+
+
+def _words(signature: Any) -> str:
+    targets = f"{signature.steps} targets" if signature.steps > 1 else "y"
+    return f"x {_space(signature.x)}, {targets} {_space(signature.y)}"
+
+
+def _space(space: Any) -> str:
+    if space.kind == "nothing":
+        return "nothing (a stream)"
+    if space.kind == "symbols":
+        return f"one of {space.n} symbols"
+    one, many = {"real": ("a number", "numbers"), "signs": ("a sign", "signs")}[space.kind]
+    return f"{' x '.join(map(str, space.shape))} {many}" if space.shape else one
 
 
 def identify(name: str, out: Path, prompts: int, as_json: bool) -> str:

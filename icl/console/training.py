@@ -1,6 +1,7 @@
 """`icl run`, `resume`, `extend` and `fork`: what will be trained, the wait, and the answer."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ def start(
     fresh: bool,
     dry: bool,
     as_json: bool,
+    answer: bool = True,
 ) -> int:
     """Trains what the words of `icl run` ask for and prints the report. Returns the exit code."""
     from function_classes.fields import ConfigError, Problem
@@ -36,38 +38,38 @@ def start(
     if dry:
         typer.echo(json.dumps([c.dump() for c in configs]) if as_json else "\n\n".join(plan(c, out) for c in configs))
         return 0
-    return _train(configs, out, name=name, fresh=fresh, as_json=as_json)
+    return _train(configs, out, name=name, fresh=fresh, as_json=as_json, answer=answer)
 
 
-def again(query: str, out: Path, as_json: bool) -> int:
+def again(query: str, out: Path, **ways: Any) -> int:
     """Continues every unfinished run that the query names."""
-    from icl.runs.directory import State
     from icl.runs.handle import load_all
 
-    runs = load_all(query, out)
-    diverged = [run for run in runs if run.state is State.DIVERGED]
-    for run in diverged:
-        typer.echo(f"{run.path.name}: {run.directory.status}", err=True)
-    going = [run for run in runs if run not in diverged]
-    return _train([run.config for run in going], out, as_json=as_json) if going else 3
+    return _train([run.config for run in load_all(query, out)], out, **ways)
 
 
-def longer(query: str, steps: int, out: Path, as_json: bool) -> int:
+def longer(query: str, steps: int, out: Path, **ways: Any) -> int:
     """Trains longer versions of the runs that the query names."""
     from icl.runs.handle import load_all
     from icl.training.session import extend
 
-    return _train([extend(run, steps, root=out) for run in load_all(query, out)], out, as_json=as_json)
+    runs = load_all(query, out)
+    for run in runs:
+        if not run.config.training.schedule.prefix(run.config.training.steps):
+            schedule = run.config.training.schedule.name
+            message = f"{run.path.name}: {schedule} depends on the number of steps, so training begins from the start"
+            typer.echo(message, err=True)
+    return _train([extend(run, steps, root=out) for run in runs], out, **ways)
 
 
-def branch(query: str, at: int, settings: Sequence[tuple[str, str]], out: Path, as_json: bool) -> int:
+def branch(query: str, at: int, settings: Sequence[tuple[str, str]], out: Path, **ways: Any) -> int:
     """Continues a checkpoint of a run with other settings."""
-    from function_classes.plain import parse
+    from icl.console import options
     from icl.runs.handle import load
     from icl.training.session import fork
 
-    changes = {name: parse(text) for name, text in settings}
-    return _train([fork(load(query, out), at, changes, root=out)], out, as_json=as_json)
+    run = load(query, out)
+    return _train([fork(run, at, options.changes(settings, run.config), root=out)], out, **ways)
 
 
 def plan(config: Any, out: Path) -> str:
@@ -117,7 +119,15 @@ def _fields(value: Any) -> str:
     return f"{value.name}({', '.join(words)})"
 
 
-def _train(configs: list[Any], out: Path, *, name: str | None = None, fresh: bool = False, as_json: bool) -> int:
+def _train(
+    configs: list[Any],
+    out: Path,
+    *,
+    name: str | None = None,
+    fresh: bool = False,
+    as_json: bool = False,
+    answer: bool = True,
+) -> int:
     from icl.console import reading
     from icl.console.machine import keep_programs
     from icl.runs.directory import State
@@ -131,13 +141,18 @@ def _train(configs: list[Any], out: Path, *, name: str | None = None, fresh: boo
     with Display() as display:
         session = run_all(configs, root=out, name=name, watch=display, fresh=fresh)
     for run in session.runs:
-        if run.state in (State.DIVERGED, State.INTERRUPTED):
-            typer.echo(f"{run.path}: {run.directory.status}", err=True)
+        status = run.directory.status
+        for warning in status.warnings:
+            typer.echo(f"warning: {run.path.name}: {warning}", err=True)
+        if status.state in (State.DIVERGED, State.INTERRUPTED):
+            typer.echo(f"{run.path}: {status}", err=True)
     if session.outcome.interrupted is not None:
-        typer.echo(f"continue with: icl resume {session.runs[0].path.name} --out {out}", err=True)
+        known = name or (session.runs[0].path.name if len(session.runs) == 1 else None)
+        way = f"icl resume {shlex.quote(known)} --out {shlex.quote(str(out))}" if known else "the same command"
+        typer.echo(f"continue with: {way}", err=True)
         return session.outcome.exit_code
     finished = [run for run in session.runs if run.finished]
-    reports = [reading.report(run) for run in finished]
+    reports = [reading.report(run) for run in finished] if answer else [str(run.path) for run in finished]
     if as_json:
         typer.echo(json.dumps([reading.plain(run) for run in finished]))
     elif len(finished) == 1:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from function_classes.base import FunctionClass, Prediction, Prompt
+from function_classes.base import FunctionClass, NotAvailable, Prediction, Prompt
 from function_classes.fields import Fields, setting
 from function_classes.registry import Registry
 from function_classes.spaces import Signs, Space, Symbols
@@ -50,7 +50,7 @@ class Learner(eqx.Module):
     max_points: int | None = eqx.field(static=True, default=None)
 
     def __call__(self, prompt: Prompt) -> Prediction:
-        """Predictions for every position of one prompt. Raises ValueError beyond the positions the network holds."""
+        """Predictions for every position of one prompt. Raises NotAvailable beyond the positions the network holds."""
         self._check(prompt.points)
         tokens = self.layout.tokens(prompt, self.signature)
         outputs = self.network(tokens, *self._static(prompt.points))
@@ -77,7 +77,7 @@ class Learner(eqx.Module):
 
     def _check(self, points: int) -> None:
         if self.max_points is not None and points > self.max_points:
-            raise ValueError(
+            raise NotAvailable(
                 f"this model's positions hold {self.max_points} points, the prompt has {points}; train with "
                 f"model.max_points={points} or model.positions=none to evaluate longer prompts"
             )

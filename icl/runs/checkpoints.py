@@ -117,6 +117,11 @@ def list_checkpoints(directory: str | os.PathLike[str]) -> dict[int, Path]:
     return found
 
 
+def list_names(directory: str | os.PathLike[str]) -> tuple[int, ...]:
+    """The steps of everything that has the name of a checkpoint, intact or not, in order."""
+    return tuple(_candidates(directory))
+
+
 def latest(directory: str | os.PathLike[str]) -> Path | None:
     """The newest of `list_checkpoints`."""
     return next(reversed(list_checkpoints(directory).values()), None)
@@ -137,7 +142,8 @@ def load_newest(directory: str | os.PathLike[str], skeleton: Any) -> Loaded | No
         except NotARun as error:
             damaged.append(error)
     if damaged:
-        raise NotARun(directory, "no checkpoint is intact: " + "; ".join(map(str, damaged)))
+        reasons = "; ".join(map(str, damaged))
+        raise NotARun(directory, f"no checkpoint is intact, train the run anew with --fresh: {reasons}")
     return None
 
 

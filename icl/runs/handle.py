@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from function_classes.base import FunctionClass
+from function_classes.fields import ConfigError
 from icl.config import Config
 from icl.models import given
 from icl.models.base import Learner
 from icl.runs import checkpoints, metrics
 from icl.runs.directory import RunDirectory, State
-from icl.runs.errors import NotARun, NotFound
+from icl.runs.errors import Incompatible, NotARun, NotFound
 from icl.runs.query import find, find_all
 from icl.training.engine import Program
 from icl.training.trainer import skeleton
@@ -44,7 +45,13 @@ class Run:
 
     @functools.cached_property
     def config(self) -> Config:
-        return Config.from_tree(self.directory.config)
+        try:
+            return Config.from_tree(self.directory.config)
+        except ConfigError as error:
+            reason = "; ".join(map(str, error.problems))
+            if "@" in str(self.directory.config.get("task")):
+                reason += "; for a class of your own: icl --plugin my_task.py ..."
+            raise NotARun(self.path / "config.json", f"is no configuration of this version: {reason}") from None
 
     @property
     def task(self) -> FunctionClass:
@@ -74,25 +81,41 @@ class Run:
 
     @property
     def step(self) -> int:
-        """The step `model` is taken from: the newest checkpoint, or the one given to `at`."""
+        """The step `model` is taken from: the newest checkpoint, or the one given to `at`. Raises NotARun where the
+        newest is damaged: an older model must never pass for it."""
         if self._step is not None:
             return self._step
-        if not self.steps:
-            raise NotARun(self.directory.checkpoints, "holds no checkpoint yet")
-        return self.steps[-1]
+        intact, named = self.steps, checkpoints.list_names(self.directory.checkpoints)
+        if not named:
+            raise NotARun(self.directory.checkpoints, f"holds no checkpoint; {self._remedy}")
+        if intact[-1:] != named[-1:]:
+            raise NotARun(
+                checkpoints.directory_of(self.directory.checkpoints, named[-1]), f"is damaged; {self._remedy}"
+            )
+        return named[-1]
+
+    @property
+    def _remedy(self) -> str:
+        return f"train it from its newest intact checkpoint: icl resume {self.path.name}"
 
     @functools.cached_property
     def model(self) -> Learner:
         """The trained predictor at `step`. Raises NotARun for a checkpoint that is damaged or of another shape."""
         program, wanted = loader(self.config)
-        state = checkpoints.load(checkpoints.directory_of(self.directory.checkpoints, self.step), wanted)
+        try:
+            state = checkpoints.load(checkpoints.directory_of(self.directory.checkpoints, self.step), wanted)
+        except Incompatible:
+            raise
+        except NotARun as error:
+            raise NotARun(error.path, f"{error.reason}; {self._remedy}") from None
         return program.learner(state.params)
 
     def at(self, step: int) -> "Run":
         """The run as it was at a step that has a checkpoint. Raises NotFound with the nearest one."""
         if step not in self.steps:
             near = min(self.steps, key=lambda s: abs(s - step), default=None)
-            raise NotFound(f"{self.path.name} has no checkpoint at step {step}; the nearest is {near}")
+            hint = "it has none at all" if near is None else f"the nearest is at step {near}"
+            raise NotFound(f"{self.path.name} has no checkpoint at step {step}; {hint}")
         return Run(self.directory, step)
 
     def trajectory(self) -> Iterator["Run"]:

@@ -246,8 +246,9 @@ class Program:
             return State(params, optimizer, step + 1, state.total + loss, state.count + 1, state.alive, state.culprit)
 
         def freeze(state: State) -> State:
-            sound = jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradient)])
-            culprit = jnp.where(state.alive, jnp.argmin(sound).astype(jnp.int32), state.culprit)
+            largest = jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(gradient)])
+            worst = jnp.argmax(jnp.where(jnp.isfinite(largest), largest, jnp.inf)).astype(jnp.int32)
+            culprit = jnp.where(state.alive, worst, state.culprit)
             return eqx.tree_at(lambda s: (s.alive, s.culprit), state, (jnp.asarray(False), culprit))
 
         return jax.lax.cond(state.alive & healthy, move, freeze, state)

@@ -87,7 +87,7 @@ class Muon(Optimizer):
     2025). Matrices are found by path (a `weight` below `blocks`), the last two axes of a leaf being the matrix.
     """
 
-    default_rate: ClassVar[float] = 4e-3
+    default_rate: ClassVar[float] = 5e-3
     momentum: float = setting(0.95, "decay of the momentum", at_least=0, below=1)
     b1: float = setting(0.9, "decay of Adam's first moment", at_least=0, below=1)
     b2: float = setting(0.999, "decay of Adam's second moment", at_least=0, below=1)

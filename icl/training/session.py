@@ -1,5 +1,6 @@
 """From configurations to finished runs: finds what exists, packs what can train together, resumes, extends, forks."""
 
+import contextlib
 import itertools
 import os
 import shutil
@@ -17,10 +18,18 @@ from icl.config import Config
 from icl.models import given
 from icl.runs import checkpoints, metrics, provenance
 from icl.runs.directory import RunDirectory, State
-from icl.runs.errors import Diverged, NotARun, RunError
+from icl.runs.errors import AlreadyARun, Diverged, NotARun
 from icl.runs.handle import DEFAULT_ROOT, Run, loader
+from icl.runs.signals import interruptible
 from icl.training.engine import Program, program_key
-from icl.training.trainer import Outcome, Progress, Watcher, fit
+from icl.training.trainer import Progress, Watcher, fit
+
+
+class Outcome(NamedTuple):
+    """How training ended: the exit code a shell command would return, and the signal that stopped it, if any."""
+
+    exit_code: int
+    interrupted: int | None = None
 
 
 class Session(NamedTuple):
@@ -113,33 +122,40 @@ def run_all(
     leave: bool = True,
 ) -> Session:
     """Brings every configuration to its last step. The worst exit code of all groups is the session's."""
-    directories = [_place(config, root, name, fresh) for config in configs]
-    worst = Outcome(0)
-    for group in groups(configs, directories):
-        outcome = fit(Program(configs[group[0]]), [(configs[i], directories[i]) for i in group], watch, leave=leave)
-        if outcome.exit_code:
-            worst = outcome
-        if outcome.interrupted is not None:
-            break
-    states = [directory.status.state for directory in directories]
-    if worst.exit_code == 0 and State.DIVERGED in states:
-        worst = Outcome(3)
-    return Session(tuple(Run(directory) for directory in directories), worst)
+    with interruptible(leave) as interruption:
+        directories = [_place(config, root, name, fresh) for config in configs]
+        for group in groups(configs, directories):
+            if interruption.requested is None:
+                runs = [(configs[i], directories[i]) for i in group]
+                fit(Program(configs[group[0]]), runs, watch, interruption)
+        diverged = any(directory.status.state is State.DIVERGED for directory in directories)
+        outcome = Outcome(interruption.exit_code or (3 if diverged else 0), interruption.requested)
+    return Session(tuple(Run(directory) for directory in directories), outcome)
 
 
 def groups(configs: Sequence[Config], directories: Sequence[RunDirectory]) -> list[list[int]]:
-    """Indices of unfinished runs that share a program, their number of steps and the step they stand at."""
+    """Indices of unfinished runs that share a program, their number of steps and the step they stand at.
+
+    A run whose last checkpoint has been damaged since is unfinished again.
+    """
     found: dict[Any, list[int]] = {}
     for index, (config, directory) in enumerate(zip(configs, directories, strict=True)):
-        status = directory.status
-        if status.state in (State.FINISHED, State.DIVERGED):
+        training, state, step = config.training, directory.status.state, _stands_at(directory)
+        if state is State.DIVERGED or (state is State.FINISHED and step == training.steps):
             continue
-        newest = max(checkpoints.list_checkpoints(directory.checkpoints), default=0)
-        training = config.training
-        key = program_key(config), training.steps, training.log_every, newest
+        key = program_key(config), training.steps, training.log_every, step
         if not any(directories[i].path == directory.path for i in found.get(key, [])):
             found.setdefault(key, []).append(index)
     return list(found.values())
+
+
+def _stands_at(directory: RunDirectory) -> int:
+    """The step of the newest checkpoint that is intact: where training will go on."""
+    for step, path in reversed(checkpoints.list_checkpoints(directory.checkpoints).items()):
+        with contextlib.suppress(NotARun):
+            checkpoints.verify(path)
+            return step
+    return 0
 
 
 def _place(config: Config, root: str | os.PathLike[str], name: str | None, fresh: bool) -> RunDirectory:
@@ -153,7 +169,10 @@ def _place(config: Config, root: str | os.PathLike[str], name: str | None, fresh
         with directory.lock():
             shutil.move(path, _aside(path))
     manifest = provenance.manifest(tree, config.identity)
-    return RunDirectory.create(root, tree, config.identity, manifest, name)
+    try:
+        return RunDirectory.create(root, tree, config.identity, manifest, name)
+    except AlreadyARun:  # made by another process since we looked; its lock decides
+        return RunDirectory.open(path)
 
 
 def _aside(path: Path) -> Path:
@@ -170,7 +189,8 @@ def extend(run: Run, steps: int, *, root: str | os.PathLike[str] | None = None) 
     """The configuration of a longer run, with a directory that starts from what both runs share.
 
     With a schedule whose first steps do not depend on the length (constant, warmup-stable-decay) the longer run is
-    bitwise what it would have been from the start. Raises ConfigError where nothing is shared.
+    bitwise what it would have been from the start; with any other it does start there. Raises ConfigError for steps
+    that are not more than the run's.
     """
     training = run.config.training
     if steps <= training.steps:
@@ -188,10 +208,12 @@ def fork(run: Run, at: int, settings: Mapping[str, Any], *, root: str | os.PathL
     """
     run = run.at(at)
     config = run.config.change(**{**settings, "origin": f"{run.identity}@{at}"})
+    if config.training.steps <= at:
+        message = f"must be above the step of the fork, {at}, got {config.training.steps}"
+        raise ConfigError([Problem("training.steps", message)])
     if program_shapes(config) != program_shapes(run.config):
-        raise ConfigError(
-            [Problem("model", "a fork keeps the parent's weights and optimizer, so neither may change shape")]
-        )
+        message = "a fork keeps the parent's weights and optimizer state, so nothing may change their shapes"
+        raise ConfigError([Problem("model", message)])
     _seed_from(run, config, at, Path(root or run.path.parent), exactly=True)
     return config
 
@@ -206,10 +228,7 @@ def program_shapes(config: Config) -> tuple[Any, ...]:
 def _seed_from(run: Run, config: Config, limit: int, root: Path, exactly: bool = False) -> None:
     """A new run directory that begins with copies of the parent's checkpoints and log up to a step."""
     steps = [s for s in run.steps if (s == limit if exactly else 0 < s <= limit)]
-    try:
-        directory = _place(config, root, None, False)
-    except NotARun as error:
-        raise RunError(str(error)) from error
+    directory = _place(config, root, None, False)
     if directory.status.step or not steps:
         return
     with directory.lock():

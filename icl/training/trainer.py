@@ -6,6 +6,7 @@ its steps are split; so a run that was interrupted anywhere ends with the same f
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -19,7 +20,7 @@ from icl.runs.cadence import Cadence
 from icl.runs.directory import RunDirectory
 from icl.runs.directory import State as Standing
 from icl.runs.metrics import MetricsLog, cut_back
-from icl.runs.signals import Interruption, interruptible
+from icl.runs.signals import Interruption
 from icl.training.engine import Data, Program, State, Validation
 
 # Chunks are kept about this long so that an interrupt, and the progress shown, never wait for more.
@@ -61,21 +62,16 @@ class Member:
         return self.cadence.due(step, training.steps) or step in (0, shared, training.steps)
 
 
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """How training ended: the exit code a shell command would return, and the signal that stopped it, if any."""
-
-    exit_code: int
-    interrupted: int | None = None
-
-
 def fit(
-    program: Program, runs: Sequence[tuple[Config, RunDirectory]], watch: Watcher, *, leave: bool = True
-) -> Outcome:
+    program: Program,
+    runs: Sequence[tuple[Config, RunDirectory]],
+    watch: Watcher,
+    interruption: Interruption,
+) -> None:
     """Trains all runs, which share one program and one starting step, to their last step.
 
-    Every directory is locked meanwhile. The first Ctrl-C or SIGTERM checkpoints at the end of the current chunk. A
-    member that diverges is frozen with its last finite weights and named; the others go on.
+    Every directory is locked meanwhile. Once an interruption is requested, all are checkpointed at the end of the
+    current chunk. A member that diverges is frozen with its last finite weights and named; the others go on.
     """
     with contextlib.ExitStack() as stack:
         for _, directory in runs:
@@ -91,8 +87,7 @@ def fit(
             log = stack.enter_context(MetricsLog(directory.metrics))
             members.append(Member(config, directory, log, Cadence.parse(config.training.checkpoint_every)))
             directory.set_status(Standing.RUNNING, first, warnings=warnings)
-        interruption = stack.enter_context(interruptible(leave))
-        return _Fit(program, members, data, validation, watch, interruption).run(state, first)
+        _Fit(program, members, data, validation, watch, interruption).run(state, first)
 
 
 def skeleton(program: Program, data: Data) -> State:
@@ -138,7 +133,7 @@ class _Fit:
         self.log_every = members[0].config.training.log_every
         self.loss, self.excess = float("nan"), None
 
-    def run(self, state: State, first: int) -> Outcome:
+    def run(self, state: State, first: int) -> None:
         step, began, timed_from, pace = first, time.monotonic(), first, 1
         if first == 0:
             self._save(state, 0, range(len(self.members)))
@@ -161,7 +156,7 @@ class _Fit:
             self._save(state, step, due)
             seconds = time.monotonic() - began
             self.watch(Progress(step, self.steps, timed_from, len(self.members), self.loss, self.excess, seconds))
-        return self._finish()
+        self._finish()
 
     def _boundary(self, step: int, pace: int) -> int:
         """Where the chunk from `step` ends: the next row, checkpoint or end, or sooner so that it stays short."""
@@ -191,42 +186,52 @@ class _Fit:
         for index, member in enumerate(self.members):
             if alive[index] or member.stopped:
                 continue
-            member.stopped = True
             last = int(state.step[index])
-            leaf = self.program.paths[int(state.culprit[index])].lstrip(".")
-            self._save(state, last, [index])
-            member.log.sync()
-            rate = member.config.rate
-            member.directory.set_status(
-                Standing.DIVERGED,
-                last,
-                f"step {last} left the finite numbers or rose above {float(self.data.limit[index]):.3g}, "
-                f"first in {leaf}, at learning rate {rate:g}; "
-                f"try training.learning_rate={rate / 10:.1g} or training.clip=1",
-            )
+            # A checkpoint taken there while all was well differs in its flags, and resuming from it comes back here.
+            if last not in checkpoints.list_checkpoints(member.directory.checkpoints):
+                self._save(state, last, [index])
+            if not member.stopped:
+                self._stop(index, last, self.program.paths[int(state.culprit[index])])
+
+    def _stop(self, index: int, step: int, leaf: str) -> None:
+        """Names what diverged: the status says at which step, worst in which leaf, and what to try."""
+        member, limit = self.members[index], float(self.data.limit[index])
+        member.stopped = True
+        member.log.sync()
+        training, rate = member.config.training, member.config.rate
+        loss = f"above {limit:.3g} or not finite" if math.isfinite(limit) else "not finite"
+        slower = min(rate / 10, type(training.optimizer).default_rate)
+        member.directory.set_status(
+            Standing.DIVERGED,
+            step,
+            f"from here the loss is {loss}, worst in {leaf.lstrip('.')}, at learning rate {rate:g}; "
+            f"try --learning-rate {slower:.1g} or --clip 1",
+        )
 
     def _save(self, state: State, step: int, which: Sequence[int]) -> None:
+        """Checkpoints of members whose weights are finite; the others have diverged since their last one."""
         if not which:
             return
         host = jax.device_get(state)
         for index in which:
-            member = self.members[index]
+            member, one = self.members[index], jax.tree.map(lambda a: a[index], host)  # noqa: B023
+            sound = map(np.all, map(np.isfinite, jax.tree.leaves(one.params)))
+            bad = next((path for path, fine in zip(self.program.paths, sound, strict=True) if not fine), None)
+            if bad is not None:
+                self._stop(index, max(checkpoints.list_checkpoints(member.directory.checkpoints)), bad)
+                continue
             member.log.sync()
-            checkpoints.save(member.directory.checkpoints, step, jax.tree.map(lambda a: a[index], host))  # noqa: B023
+            checkpoints.save(member.directory.checkpoints, step, one)
 
-    def _interrupt(self, state: State, step: int) -> Outcome:
+    def _interrupt(self, state: State, step: int) -> None:
         going = [i for i, member in enumerate(self.members) if not member.stopped]
         self._save(state, step, going)
         for index in going:
-            self.members[index].directory.set_status(Standing.INTERRUPTED, step)
-        return Outcome(self.interruption.exit_code or 130, self.interruption.requested)
+            if not self.members[index].stopped:
+                self.members[index].directory.set_status(Standing.INTERRUPTED, step)
 
-    def _finish(self) -> Outcome:
-        diverged = False
+    def _finish(self) -> None:
         for member in self.members:
-            if member.stopped:
-                diverged = True
-                continue
-            checkpoints.prune(member.directory.checkpoints, member.keeps)
-            member.directory.set_status(Standing.FINISHED, self.steps)
-        return Outcome(3 if diverged else 0)
+            if not member.stopped:
+                checkpoints.prune(member.directory.checkpoints, member.keeps)
+                member.directory.set_status(Standing.FINISHED, self.steps)
