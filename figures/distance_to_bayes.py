@@ -5,6 +5,7 @@ from typing import Any
 
 import experiments
 import figures
+from function_classes.linear import LinearRegression
 from icl import plots, prng, references
 from icl.evaluation import evaluate
 
@@ -17,6 +18,8 @@ def draw(runs: Path, scale: str) -> tuple[Any, str, str]:
     command = f"icl reproduce default-run --scale {scale} --out {runs}"
     found = figures.find(experiments.configs(experiment, scale), runs, command)
     task = found[0].task
+    if not isinstance(task, LinearRegression):
+        raise TypeError(f"the default run learns linear-regression, these learned {task.name}")
     predictors = {"model": [run.model for run in found], "bayes": task.bayes, **references.standard(task)}
     table = evaluate(predictors, task, key=prng.stream(0, "evaluation"), prompts=1024)
     averaged = table.where(predictor="model", metric="distance", position=-1, seed=-1).rows[0]

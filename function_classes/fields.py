@@ -68,7 +68,7 @@ def setting(
     science: bool = True,
     absent: Any = UNSTATED,
 ) -> Any:
-    """A field with a default, one line of documentation and bounds. `science=False` keeps it out of a run's identity."""
+    """A field with a default, a line of documentation and bounds. `science=False` keeps it out of a run's identity."""
     rule = Rule(doc, at_least, above, at_most, below, science, absent)
     if default is _MISSING:
         return dataclasses.field(metadata={"rule": rule})
@@ -76,7 +76,7 @@ def setting(
 
 
 class Fields(eqx.Module):
-    """A frozen object whose fields are its configuration: numbers, strings, tuples and nested `Fields`, never arrays."""
+    """A frozen object whose fields are its configuration: numbers, strings, tuples, nested `Fields`, never arrays."""
 
     # A family of interchangeable objects (function classes, layouts, ...) sets these; see `function_classes.registry`.
     registry: ClassVar[Any] = None
@@ -95,7 +95,7 @@ class Fields(eqx.Module):
                 metadata, default = dict(given.metadata), given.default
             if not _is_data(annotation):
                 metadata["static"] = True
-            keywords = {} if default is _MISSING else {"default": default}
+            keywords: dict[str, Any] = {} if default is _MISSING else {"default": default}
             setattr(cls, name, dataclasses.field(metadata=metadata, **keywords))
 
     def __check_init__(self):

@@ -104,9 +104,9 @@ class GaussianProcess(FunctionClass):
         return Prediction(mean=posterior.mean, variance=posterior.variance + self._noise)
 
     def log_predictive(self, prompt: Prompt) -> Float[Array, "P"]:
-        prediction = self.bayes(prompt)
+        posterior = self.posterior(prompt)
         prior = (self.scale**2 + self._noise) * jnp.ones(prompt.points)
-        return log_normal(prompt.ys, prediction.mean, prediction.variance, prior)
+        return log_normal(prompt.ys, posterior.mean, posterior.variance + self._noise, prior)
 
     def predict_at(self, prompt: Prompt, k: Array | int, xs: Float[Array, "N D"]) -> Prediction:
         """Mean and variance (N,) of y at N queries after the first k <= P examples, in one solve."""

@@ -64,6 +64,6 @@ class LinearRegression(FunctionClass):
         return Prediction(mean=posterior.mean, variance=posterior.variance + self.noise_std**2)
 
     def log_predictive(self, prompt: Prompt) -> Float[Array, "P"]:
-        prediction = self.bayes(prompt)
+        posterior = self.posterior(prompt)
         prior = self.weight_std**2 * jnp.sum(prompt.xs**2, -1)
-        return log_normal(prompt.ys, prediction.mean, prediction.variance, prior)
+        return log_normal(prompt.ys, posterior.mean, posterior.variance + self.noise_std**2, prior)

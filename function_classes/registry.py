@@ -17,7 +17,8 @@ T = TypeVar("T", bound=type)
 class Registry:
     """Names to classes (or functions) of one kind.
 
-    `package` is the package (or the one module) where its members live; each module in it registers with `@registry.add("name", papers=(...))`.
+    `package` is the package (or the one module) where its members live; each module in it registers with
+    `@registry.add("name", papers=(...))`.
     """
 
     def __init__(self, kind: str, package: str, group: str = ""):

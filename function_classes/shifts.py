@@ -178,6 +178,8 @@ class ShiftedInputs(FunctionClass):
         return self.base.sample_latent(key)
 
     def sample_inputs(self, latent: PyTree, key: PRNGKeyArray) -> Float[Array, "P D"]:
+        if not isinstance(self.shift, InputShift):
+            raise NotAvailable(f"{self.shift.name} does not act on inputs")
         return self.shift.transform(self.base.sample_inputs(latent, key))
 
     def evaluate(self, latent: PyTree, xs: Float[Array, "N D"]) -> Shaped[Array, "N *y"]:

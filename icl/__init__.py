@@ -44,7 +44,23 @@ _HOMES = {
     "train": "icl.training.session",
 }
 _MODULES = ("layouts", "references", "taps")
-__all__ = [*_HOMES, *_MODULES]
+__all__ = [
+    "Config",
+    "Run",
+    "Table",
+    "distance",
+    "evaluate",
+    "extend",
+    "fork",
+    "identify",
+    "layouts",
+    "load",
+    "predict_at",
+    "references",
+    "sweep",
+    "taps",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

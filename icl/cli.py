@@ -149,7 +149,10 @@ def evaluate(
 
 @app.command()
 def identify(
-    name: RunName = "last", prompts: Annotated[int, typer.Option(min=8)] = 1024, out: Out = RUNS, as_json: AsJson = False
+    name: RunName = "last",
+    prompts: Annotated[int, typer.Option(min=8)] = 1024,
+    out: Out = RUNS,
+    as_json: AsJson = False,
 ) -> None:
     """Which algorithm is it? Best member of every family, with intervals, and what cannot be told apart."""
     from icl.console import reading

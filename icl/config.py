@@ -24,7 +24,7 @@ from icl.training.schedules import Schedule, WarmupStableDecay, check_warmup
 class Training(Fields):
     """How the weights are found."""
 
-    steps: int = setting(2400, "optimizer steps", at_least=0)
+    steps: int = setting(5600, "optimizer steps", at_least=0)
     batch: int = setting(64, "fresh prompts per step", at_least=1)
     optimizer: Optimizer = setting(Muon(), "direction of a step")
     learning_rate: float | None = setting(None, "peak learning rate; none: the optimizer's default", above=0)
@@ -95,18 +95,18 @@ class Config(Fields):
         cls, tree: Mapping[str, Any], settings: Mapping[str, Any] | Sequence[tuple[str, Any]] = ()
     ) -> "Config":
         """A configuration from nested plain values (as in TOML) and settings applied on top, in order."""
-        tree = _plain(tree)
-        if name_of(tree.get("task")) is None:
+        values: dict[str, Any] = _plain(tree)
+        if name_of(values.get("task")) is None:
             raise ConfigError([Problem("task.name", "missing: which function class? (icl list function-classes)")])
         pairs = list(settings.items()) if isinstance(settings, Mapping) else list(settings)
         problems: list[Problem] = []
         for path, value in pairs:
             try:
-                _place(tree, resolve(path, tree), _plain_value(value))
+                _place(values, resolve(path, values), _plain_value(value))
             except ConfigError as error:
                 problems += error.problems
         try:
-            config = fields.build(cls, _complete(tree))
+            config = fields.build(cls, _complete(values))
         except ConfigError as error:
             raise ConfigError([*problems, *error.problems]) from None
         if problems:

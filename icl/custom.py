@@ -1,4 +1,4 @@
-"""Code of the user's: a Python file named on the command line. Nothing found in a run or a configuration is imported."""
+"""Code of the user: a Python file named on the command line. Nothing found in a run or a configuration is imported."""
 
 import hashlib
 import importlib.abc
@@ -10,7 +10,6 @@ from pathlib import Path
 
 from function_classes.base import FunctionClass
 from function_classes.fields import ConfigError, Problem, nearest
-
 
 _files: set[str] = set()
 

@@ -12,7 +12,7 @@ from jaxtyping import PRNGKeyArray
 
 from function_classes.base import FunctionClass, NotAvailable, Prediction, Predictor, Prompt
 from function_classes.spaces import Space
-from icl.programs import as_data, call, draw, predict
+from icl.programs import as_data, call, compiled, draw, predict
 from icl.references.base import Reference
 from icl.scoring import categorical, log_density, null_error, score, weights
 
@@ -84,7 +84,7 @@ def errors(
     `Oracle` (or `task.oracle`) sees the latent. What is compared with Bayes is there unless bayes_kind is none.
     """
     members = {
-        name: [settle(p, task, key) for p in (given if isinstance(given, list | tuple) else [given])]
+        name: [settle(p, task, key) for p in (given if isinstance(given, Sequence) else [given])]
         for name, given in predictors.items()
     }
     given = {name: p for name, p in predictors.items() if isinstance(p, Reference)}
@@ -98,7 +98,8 @@ def errors(
     seeds = {name: len(group) for name, group in members.items()}
     values, have = _gather(parts, seeds, prompts)
     weight = np.concatenate([w for w, _ in common])[:prompts]
-    null = None if common[0][1] is None else np.concatenate([n for _, n in common])[:prompts]
+    nulls = [n for _, n in common if n is not None]
+    null = np.concatenate(nulls)[:prompts] if nulls else None
     return Errors(task, tuple(members), seeds, values, have, weight, null, found)
 
 
@@ -158,7 +159,7 @@ def _predictions(seeds: Sequence[Predictor], batch: Prompt) -> list[Prediction]:
     return [jax.tree.map(lambda leaf, i=i: leaf[i], together) for i in range(len(seeds))]
 
 
-@eqx.filter_jit
+@compiled
 def _predict_seeds(stacked: Any, rest: Any, batch: Prompt) -> Prediction:
     def one(arrays: Any) -> Prediction:
         predictor = eqx.combine(arrays, rest)
@@ -171,7 +172,7 @@ def _shapes(tree: Any) -> list[Any]:
     return [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)]
 
 
-@eqx.filter_jit
+@compiled
 def _weights_and_null(batch: Prompt, steps: int, real: bool):
     null = jax.vmap(lambda prompt: null_error(prompt, steps))(batch) if real else None
     return jax.vmap(lambda prompt: weights(prompt, steps))(batch), null

@@ -9,7 +9,6 @@ k = dim - 1, dim, dim + 1, so errors are cut at ten times the null risk of the p
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
@@ -18,6 +17,7 @@ from function_classes.base import FunctionClass, Predictor
 from function_classes.spaces import Real, Signs
 from icl.errors import Errors, chunks, errors, run, settle
 from icl.errors import Oracle as Oracle
+from icl.programs import compiled
 from icl.resampling import Interval, apply, limits, mean_interval, median_limits, resamples, weighted
 from icl.scoring import categorical, divergence, weights
 from icl.tables import Table
@@ -82,7 +82,7 @@ def _apart(a: Any, b: Any, batch: Any, task: FunctionClass) -> Any:
     return _divergences(a, b, batch, task.y_space, task.steps)
 
 
-@eqx.filter_jit
+@compiled
 def _divergences(a: Any, b: Any, batch: Any, space: Any, steps: int) -> Any:
     gaps = jax.vmap(lambda p, q: divergence(p, q, space, steps))(a, b)
     return gaps, jax.vmap(lambda prompt: weights(prompt, steps))(batch)
@@ -94,7 +94,10 @@ Summary = Iterator[tuple[int, int, str, int, tuple[float, float, float]]]
 
 
 def null_risk(result: Errors) -> np.ndarray:
-    """Mean squared error of the prediction 0, (position, step); NaN where nothing is scored."""
+    """Mean squared error of the prediction 0, (position, step); NaN where nothing is scored. ValueError for symbols and
+    signs."""
+    if result.null is None:
+        raise ValueError("only numbers have a null risk, not symbols and signs")
     total = result.weights.sum(0)
     risk = weighted(result.weights, result.null).sum(0)
     return np.where(total > 0, risk / np.where(total > 0, total, 1), np.nan)
@@ -125,6 +128,8 @@ def normalize(task: FunctionClass, risk: float | None, wanted: str = "auto") -> 
     if wanted == "nats":
         raise ValueError("nats are for symbols and signs; numbers have raw, per_dim or per_null")
     if wanted == "per_null":
+        if risk is None:
+            raise ValueError("per_null needs the null risk of the class")
         return wanted, risk
     if inputs.features == 0:
         raise ValueError(f"per_dim needs inputs, {task.name} is a stream; use raw or per_null")
@@ -157,8 +162,8 @@ class _Resampled:
             suffix = "" if step == value.shape[1] - 1 else f"[{step}]"
             for row, position in enumerate((*self.scored, -1)):
                 count = len(self.weight) if position < 0 else self.counts[position]
-                numbers = value[row, step], low[row, step], high[row, step]
-                yield seed, int(position), suffix, int(count), tuple(map(float, numbers))
+                numbers = float(value[row, step]), float(low[row, step]), float(high[row, step])
+                yield seed, int(position), suffix, int(count), numbers
 
 
 def _ratios(sums: np.ndarray, totals: np.ndarray, scored: np.ndarray, mean_of_steps: bool) -> np.ndarray:
@@ -200,8 +205,8 @@ def _medians(values: np.ndarray, _: bool) -> Summary:
             for position, (count, numbers) in summaries.items():
                 yield seed, position, suffix, count, numbers
             if summaries:
-                mean = np.mean([numbers for _, numbers in summaries.values()], 0)
-                yield seed, -1, suffix, prompts, tuple(map(float, mean))
+                value, low, high = np.mean([numbers for _, numbers in summaries.values()], 0)
+                yield seed, -1, suffix, prompts, (float(value), float(low), float(high))
 
 
 def _notes(result: Errors) -> tuple[str, ...]:

@@ -13,7 +13,6 @@ import json
 import math
 from collections.abc import Sequence
 
-import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -22,7 +21,7 @@ from function_classes.base import FunctionClass, Prediction, Predictor, Prompt
 from function_classes.spaces import Space, Symbols
 from icl.errors import CALIBRATION, chunks, run, settle
 from icl.evaluation import CLIP, normalize
-from icl.programs import draw
+from icl.programs import compiled, draw
 from icl.references import Reference, explain, names, standard
 from icl.resampling import Interval, apply, limits, mean_interval, resamples, weighted
 from icl.scoring import categorical, divergence, null_error, weights
@@ -128,7 +127,7 @@ def identify(predictor: Predictor, task: FunctionClass, *, key: PRNGKeyArray, pr
                 fits.append(fit)
                 distances[fit.label], compared[fit.label] = member, halves
     means = {name: float(values.mean()) for name, values in compared.items()}
-    nearest = min(means, key=means.get)
+    nearest = min(means, key=means.__getitem__)
     alike = [name for name in compared if name != nearest and compare.alike(compared[name], compared[nearest])]
     unit, divisor = normalize(task, compare.null)
     intervals = {name: _divide(mean_interval(values, compare.draws), divisor) for name, values in distances.items()}
@@ -167,12 +166,12 @@ class _Comparison:
         return bool(low <= RESOLUTION * self.null)
 
 
-@eqx.filter_jit
+@compiled
 def _gap(a: Prediction, b: Prediction, clip: Float[Array, "P S"], space: Space, steps: int) -> Float[Array, "B P S"]:
     return jax.vmap(lambda p, q: jax.numpy.minimum(divergence(p, q, space, steps), clip))(a, b)
 
 
-@eqx.filter_jit
+@compiled
 def _weigh(batch: Prompt, space: Space, steps: int) -> tuple[Float[Array, "B P S"], Float[Array, "B P S"]]:
     def one(prompt: Prompt) -> tuple[Array, Array]:
         weight = weights(prompt, steps)

@@ -80,8 +80,8 @@ class Interleaved(Layout):
     """x_0, y_0, x_1, y_1, ..., x_{P-1}: T = P (1 + S) - 1 tokens; prediction (k, s) is read at x_k, or at y_{k, s-1}.
 
     `channels = shared` puts y into channel 0 beside x's first coordinate (Garg, Panwar): token types differ by position
-    parity only. `separate` gives x and y channels of their own (Akyurek, Raventos). The very last output is left out: no
-    prediction may use it.
+    parity only. `separate` gives x and y channels of their own (Akyurek, Raventos). The very last output is left out:
+    no prediction may use it.
     """
 
     channels: Literal["shared", "separate"] = setting("shared", "whether y shares its channels with x")

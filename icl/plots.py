@@ -42,7 +42,7 @@ def learning_curve(logs: Mapping[str, Mapping[str, np.ndarray]], title: str, uni
         axes[0, 0].set(xlabel="optimizer steps", ylabel=f"loss ({unit})", yscale="log")
         axes[0, 0].legend()
         if known:
-            axes[0, 1].set(xlabel="optimizer steps", ylabel=f"excess over exact Bayes ({unit})", yscale="log")
+            axes[0, 1].set(xlabel="optimizer steps", ylabel="excess over exact Bayes", yscale="log")
         if known and len(logs) > 1:
             axes[0, 1].legend()
         figure.suptitle(title, fontsize=10)

@@ -4,8 +4,10 @@ Predictors are arguments, never closures: another ridge penalty, another checkpo
 that is already compiled. Prompt i depends on (key, i) alone, so chunks of any size see the same prompts.
 """
 
+import functools
+import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import equinox as eqx
 import jax
@@ -15,6 +17,33 @@ from jaxtyping import Array, Int, PRNGKeyArray
 from function_classes.base import FunctionClass, Prediction, Prompt
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+BLOCK = 256
+
+
+def options() -> dict[str, int] | None:
+    """Compiler options of programs that run few times on a CPU, where compiling is most of the wait: LLVM's first
+    level compiles random bits and scans three to five times faster than its third, and they run as fast."""
+    if jax.default_backend() != "cpu" or "backend_optimization_level" in os.environ.get("XLA_FLAGS", ""):
+        return None
+    return {"xla_backend_optimization_level": 1}
+
+
+def compiled(function: F) -> F:
+    """`eqx.filter_jit` with these options, built when first called, since importing starts no backend. Not for
+    functions that other compiled functions call."""
+
+    @functools.lru_cache(maxsize=1)
+    def build() -> Callable[..., Any]:
+        chosen: Any = {"compiler_options": options()}
+        return eqx.filter_jit(function, **chosen)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return build()(*args, **kwargs)
+
+    return cast(F, call)
 
 
 def as_data(tree: T) -> T:
@@ -22,19 +51,28 @@ def as_data(tree: T) -> T:
     return jax.tree.map(lambda leaf: jnp.float32(leaf) if isinstance(leaf, float) else leaf, tree)
 
 
-@eqx.filter_jit
+@compiled
 def _draw(task: FunctionClass, key: PRNGKeyArray, indices: Int[Array, "B"]) -> Prompt:
     return jax.vmap(lambda i: task.sample(jax.random.fold_in(key, i)))(indices)
 
 
-@eqx.filter_jit
+@compiled
 def _predict(predictor: Callable, prompts: Prompt) -> Any:
     return jax.vmap(lambda prompt: predictor(prompt))(prompts)
 
 
 def draw(task: FunctionClass, key: PRNGKeyArray, start: int, count: int) -> Prompt:
-    """Prompts `start` to `start + count - 1` of the stream `key`, equal to those of `task.batch(key, n)`."""
-    return _draw(as_data(task), key, jnp.arange(start, start + count))
+    """Prompts `start` to `start + count - 1` of the stream `key`, equal to those of `task.batch(key, n)`.
+
+    Drawn in blocks of one size: random bits are slow to compile, and so every number of prompts shares one program.
+    """
+    data = as_data(task)
+    blocks = [_draw(data, key, jnp.arange(first, first + BLOCK)) for first in range(start, start + count, BLOCK)]
+    return jax.tree.map(lambda *parts: _join(parts)[:count], *blocks)
+
+
+def _join(parts: tuple[Array, ...]) -> Array:
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
 
 
 def predict(predictor: Callable, prompts: Prompt) -> Prediction:

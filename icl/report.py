@@ -62,7 +62,8 @@ def make(run: Run) -> Report:
 def title(run: Run) -> str:
     """The run in a few words, layout included: it is part of every result."""
     model = run.config.model
-    size = f"depth {model.depth}, width {model.width}, " if hasattr(model, "depth") else ""
+    depth, width = getattr(model, "depth", None), getattr(model, "width", None)
+    size = "" if depth is None else f"depth {depth}, width {width}, "
     return f"{run.task.name}: {size}{model.layout.name} tokens"
 
 

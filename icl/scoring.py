@@ -1,6 +1,8 @@
 """What one prediction is worth on one prompt: arrays (position, step), before anything is averaged."""
 
-import equinox as eqx
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
@@ -8,9 +10,10 @@ from jaxtyping import Array, Float, Shaped
 from function_classes.base import FunctionClass, Prediction, Prompt
 from function_classes.posteriors import NOISELESS_FLOOR
 from function_classes.spaces import Signs, Space, Symbols
+from icl.programs import compiled
 
 
-@eqx.filter_jit
+@compiled
 def score(
     prediction: Prediction, prompts: Prompt, bayes: Prediction | None, space: Space, steps: int
 ) -> dict[str, Float[Array, "B P S"]]:
@@ -109,7 +112,7 @@ def _same_shape(prediction: Array, target: Array) -> None:
         raise ValueError(f"a prediction for this prompt has shape {target.shape}, got {prediction.shape}")
 
 
-def log_density(predictor: object) -> object | None:
+def log_density(predictor: Any) -> Callable[[Prompt], Array] | None:
     """The predictor's own log p(y_k | ...), also where the predictor is `task.bayes`; None where it has none."""
     owner = getattr(predictor, "__self__", None)
     if isinstance(owner, FunctionClass):

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# Okabe and Ito's palette without the vermilion of BAYES, and three more: distinguishable with every kind of color vision, and in gray by the line styles below.
+# Okabe and Ito's palette without the vermilion of BAYES, and three more: distinguishable with every kind of color
+# vision, and in gray by the line styles below.
 PALETTE = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B", "#6A3D9A", "#444444")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (5, 5)))
 
@@ -14,7 +15,7 @@ MODEL = {"color": "#000000", "linestyle": "-", "linewidth": 2.2, "zorder": 5}
 BAYES = {"color": "#D55E00", "linestyle": "--", "linewidth": 2.0, "zorder": 4}
 NULL = {"color": "#999999", "linestyle": ":", "linewidth": 1.5, "zorder": 1}
 
-SETTINGS = {
+SETTINGS: dict[Any, Any] = {
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -33,7 +34,7 @@ SETTINGS = {
 
 @contextlib.contextmanager
 def styled() -> Iterator[Any]:
-    """`with styled() as plt:` gives pyplot with this style and, where there is no display, a backend that needs none."""
+    """`with styled() as plt:` gives pyplot in this style and, where there is no display, a backend that needs none."""
     import matplotlib
 
     if not os.environ.get("MPLBACKEND") and "matplotlib.pyplot" not in __import__("sys").modules:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-COLUMNS = ("predictor", "seed", "position", "metric", "normalization", "value", "low", "high", "n")
+COLUMNS: tuple[str, ...] = ("predictor", "seed", "position", "metric", "normalization", "value", "low", "high", "n")
 _KINDS = {"seed": int, "position": int, "value": float, "low": float, "high": float, "n": int}
 
 
@@ -86,7 +86,7 @@ class Table:
     def to_pandas(self) -> Any:
         """A pandas.DataFrame. ImportError says how to install pandas where it is missing."""
         try:
-            import pandas
+            import pandas  # pyright: ignore[reportMissingImports] (an extra, not always there)
         except ImportError as error:
             raise ImportError("to_pandas needs pandas: pip install 'icl-workbench[pandas]'") from error
         return pandas.DataFrame(self.columns)

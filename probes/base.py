@@ -77,7 +77,8 @@ class ProbeResult:
         directory = Path(directory)
         atomic.make_directory(directory)
         with atomic.storage(directory, "write the probe to"):
-            np.savez(directory / "arrays.npz", **self.arrays)
+            arrays: dict[str, Any] = dict(self.arrays)
+            np.savez(directory / "arrays.npz", **arrays)
             self.long.to_csv(directory / "table.csv")
             style.save(self.plot(), directory / self.name, origin=f"probe {self.name}")
         atomic.write_atomic(directory / "result.json", (self.to_json() + "\n").encode())

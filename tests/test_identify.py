@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from icl.identify import identify
 
 from function_classes import FunctionClass, Prediction, Prompt, Symbols, get
 from function_classes.base import BayesKind
 from function_classes.posteriors import linear_filter
 from function_classes.spaces import Nothing
 from icl import references
+from icl.identification import identify
 
 TASK = get("linear-regression", dim=3, points=8, noise_std=0.5)
 KEY = jax.random.key(11)

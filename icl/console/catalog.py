@@ -63,7 +63,7 @@ def listing(kind: str, extra: Mapping[str, Callable[[], dict[str, str]]], as_jso
     if kind == "presets":
         from icl.presets import PRESETS
 
-        lines = {name: preset.source for name, preset in PRESETS.items()}
+        lines = {name: "\n    ".join([p.source, *("- " + d for d in p.deviations)]) for name, p in PRESETS.items()}
     elif kind in extra:
         lines = extra[kind]()
     else:
@@ -81,7 +81,12 @@ def markdown() -> str:
     lines = ["# Catalog", "", "Generated from the registries by `python -m icl.console.catalog`; do not edit."]
     for kind in _registries():
         bayes = kind == "function-classes"
-        lines += ["", f"## {kind}", "", "| name | what | fields |" + (" target | Bayes |" if bayes else "") + " papers |"]
+        lines += [
+            "",
+            f"## {kind}",
+            "",
+            "| name | what | fields |" + (" target | Bayes |" if bayes else "") + " papers |",
+        ]
         lines.append("|---|---|---|" + ("---|---|" if bayes else "") + "---|")
         for entry in entries(kind):
             settings = ", ".join(f"`{name}={value}`" for name, value in entry["fields"].items())

@@ -31,8 +31,9 @@ def report(error: BaseException) -> int:
 
 
 def _understand(error: BaseException) -> tuple[int, str | None]:
-    if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-        return USAGE, error.format_message()
+    message = getattr(error, "format_message", None)
+    if callable(message) and hasattr(error, "exit_code"):
+        return USAGE, str(message())
     from icl.runs.errors import RunError
 
     if isinstance(error, RunError):

@@ -17,7 +17,9 @@ def keep_programs() -> None:
     """Lets JAX keep compiled programs on disk, unless the user has told it where already, or ICL_CACHE is `none`."""
     import jax
 
-    if os.environ.get("ICL_CACHE") == "none" or jax.config.jax_compilation_cache_dir is not None:
+    from icl.runs.provenance import jax_setting
+
+    if os.environ.get("ICL_CACHE") == "none" or jax_setting("jax_compilation_cache_dir") is not None:
         return
     place = cache_directory()
     try:
@@ -59,7 +61,7 @@ def doctor(as_json: bool) -> str:
         "cores": str(os.cpu_count()),
         "matrix product": f"{matmul_rate() / 1e9:.0f} GFLOP/s in float32",
         "compiled programs": str(cache_directory()),
-        "x64": "on: icl expects float32, switch jax_enable_x64 off" if jax.config.jax_enable_x64 else "off",
+        "x64": "on: icl expects float32, switch jax_enable_x64 off" if jax.config.read("jax_enable_x64") else "off",
     }
     if as_json:
         return json.dumps(facts)

@@ -41,14 +41,14 @@ def start(
     return _train(configs, out, name=name, fresh=fresh, as_json=as_json, answer=answer)
 
 
-def again(query: str, out: Path, **ways: bool) -> int:
+def again(query: str, out: Path, **ways: Any) -> int:
     """Continues every unfinished run that the query names."""
     from icl.runs.handle import load_all
 
     return _train([run.config for run in load_all(query, out)], out, **ways)
 
 
-def longer(query: str, steps: int, out: Path, **ways: bool) -> int:
+def longer(query: str, steps: int, out: Path, **ways: Any) -> int:
     """Trains longer versions of the runs that the query names."""
     from icl.runs.handle import load_all
     from icl.training.session import extend
@@ -62,7 +62,7 @@ def longer(query: str, steps: int, out: Path, **ways: bool) -> int:
     return _train([extend(run, steps, root=out) for run in runs], out, **ways)
 
 
-def branch(query: str, at: int, settings: Sequence[tuple[str, str]], out: Path, **ways: bool) -> int:
+def branch(query: str, at: int, settings: Sequence[tuple[str, str]], out: Path, **ways: Any) -> int:
     """Continues a checkpoint of a run with other settings."""
     from icl.console import options
     from icl.runs.handle import load

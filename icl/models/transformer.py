@@ -27,7 +27,7 @@ class Transformer(ModelConfig):
 
     depth: int = setting(4, "number of blocks, L", at_least=1, at_most=1024)
     width: int = setting(64, "size of the residual stream, E", at_least=1, at_most=65536)
-    heads: int = setting(4, "attention heads, H; must divide width", at_least=1)
+    heads: int = setting(8, "attention heads, H; must divide width", at_least=1)
     mixer: MixerConfig = setting(SoftmaxAttention(), "what mixes tokens")
     mlp_ratio: int = setting(4, "hidden units of the MLP per unit of width", at_least=1)
     activation: Literal["gelu", "relu"] = setting("gelu", "of the MLP")

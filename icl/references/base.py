@@ -60,10 +60,13 @@ class Reference(Fields):
 
     def family_path(self, task: FunctionClass, key: PRNGKeyArray, prompts: Prompt) -> Path:
         """Predictions of members of the family on a batch of prompts."""
+        parameter = self.family_parameter
+        if parameter is None:
+            raise NotAvailable(f"{self.name} has no continuous family")
 
         def path(values: Sequence[float]) -> list[Prediction]:
             fields = {name: value for name, value in dump(self).items() if name != "name"}
-            members = [type(self)(**fields | {self.family_parameter: value}) for value in values]
+            members = [type(self)(**fields | {parameter: value}) for value in values]
             return [predict(as_data(member.calibrate(task, key)), prompts) for member in members]
 
         return path
@@ -105,9 +108,12 @@ class LinearPredictor(eqx.Module):
     def weights(self, prompt: Prompt) -> Float[Array, "P D"]:
         raise NotImplementedError
 
+    def means(self, prompt: Prompt) -> Float[Array, "P"]:
+        """w_k' x_k at every position of the prompt."""
+        return jnp.sum(self.weights(prompt) * prompt.xs.astype(jnp.float32), -1)
+
     def __call__(self, prompt: Prompt) -> Prediction:
-        xs = prompt.xs.astype(jnp.float32)
-        return Prediction(mean=jnp.sum(self.weights(prompt) * xs, -1))
+        return Prediction(mean=self.means(prompt))
 
     def predict_at(self, prompt: Prompt, k: Int[Array, ""] | int, xs: Float[Array, "N D"]) -> Prediction:
         """Predictions at the inputs `xs` after the first k examples of the prompt."""

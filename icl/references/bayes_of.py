@@ -3,7 +3,7 @@
 import jax
 from jaxtyping import Array, Float
 
-from function_classes.base import FunctionClass, Prediction, Prompt
+from function_classes.base import FunctionClass, NotAvailable, Prediction, Prompt
 from icl.references.base import Reference
 
 
@@ -45,6 +45,9 @@ class BayesOf(Reference):
         """Posterior means of w where the other class is linear: the gradient of its prediction in x_k."""
 
         def mean(x: Float[Array, "D"], k: Array) -> Float[Array, ""]:
-            return self.task.bayes(Prompt(prompt.xs.at[k].set(x), prompt.ys)).mean[k]
+            prediction = self.task.bayes(Prompt(prompt.xs.at[k].set(x), prompt.ys))
+            if prediction.mean is None:
+                raise NotAvailable(f"{self.label} predicts probabilities: it has no weights")
+            return prediction.mean[k]
 
         return jax.vmap(jax.grad(mean))(prompt.xs, jax.numpy.arange(prompt.points))

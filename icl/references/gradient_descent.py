@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.base import FunctionClass, Prediction, Predictor, Prompt
 from function_classes.fields import setting
+from icl.programs import compiled
 from icl.references.averaging import counts
 from icl.references.base import LinearPredictor, LinearReference, Path, Reference, plain
 from icl.references.calibration import fold, search
@@ -159,7 +160,7 @@ def calibration(task: FunctionClass, key: PRNGKeyArray, prompts: int) -> Calibra
     return Calibration(modes, data.target, data.weight)
 
 
-@jax.jit
+@compiled
 def _losses(own: Calibration, steps: Float[Array, ""], rates: Float[Array, "G P"]) -> Float[Array, "G P"]:
     def loss(rates):
         return jnp.mean(own.weight * (_means(own.modes, steps, rates) - own.target) ** 2, 0)

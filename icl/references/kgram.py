@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from function_classes.base import FunctionClass, NotAvailable, Prediction, Predictor, Prompt
 from function_classes.fields import setting
+from function_classes.spaces import Symbols
 from icl.references.base import Reference, stream_of_symbols
 
 
@@ -53,6 +54,8 @@ class KGram(Reference):
         return stream_of_symbols(self.name, task)
 
     def calibrate(self, task: FunctionClass, key: PRNGKeyArray, prompts: int = 512) -> Predictor:
+        if not isinstance(task.y_space, Symbols):
+            raise NotAvailable(f"{self.name} predicts symbols, outputs of {task.name} are {task.y_space}")
         return CountedKGram(jnp.float32(self.alpha), self.order, task.y_space.n)
 
     def __call__(self, prompt: Prompt) -> Prediction:

@@ -46,7 +46,7 @@ class NearestNeighbors(Reference):
         members = [NearestNeighbors(number, self.weights, self.exponent) for number in CANDIDATES]
 
         def loss(member: NearestNeighbors) -> float:
-            means = jax.vmap(lambda prompt: member(prompt).mean)(data.prompts)
+            means = jax.vmap(lambda prompt: member.means(prompt))(data.prompts)
             return float(jnp.sum(data.weight * (means - data.target) ** 2))
 
         return min(members, key=loss)
@@ -56,9 +56,13 @@ class NearestNeighbors(Reference):
         return {} if isinstance(self.neighbors, str) else {"neighbors": self.neighbors}
 
     def __call__(self, prompt: Prompt) -> Prediction:
+        return Prediction(mean=self.means(prompt))
+
+    def means(self, prompt: Prompt) -> Float[Array, "P"]:
+        """The vote at every position of the prompt."""
         xs = prompt.xs.astype(jnp.float32)
         squares = jnp.sum(jnp.square(xs[:, None, :] - xs[None, :, :]), -1)
-        return Prediction(mean=self._vote(squares, prompt.ys, jnp.arange(prompt.points)))
+        return self._vote(squares, prompt.ys, jnp.arange(prompt.points))
 
     def predict_at(self, prompt: Prompt, k: Int[Array, ""] | int, xs: Float[Array, "N D"]) -> Prediction:
         """Predictions at the inputs `xs` after the first k examples of the prompt."""

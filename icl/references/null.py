@@ -70,7 +70,8 @@ class Constant(eqx.Module):
 
     @property
     def found(self) -> dict[str, Any]:
-        return {"mean": plain(self.mean)} if self.log_probs is None else {"log_probs": plain(self.log_probs)}
+        numbers = {"mean": self.mean, "log_probs": self.log_probs}
+        return {name: plain(values) for name, values in numbers.items() if values is not None}
 
     def __call__(self, prompt: Prompt) -> Prediction:
         return Prediction(mean=self.mean, log_probs=self.log_probs)

@@ -2,7 +2,6 @@
 
 from typing import Any, ClassVar, Literal
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from function_classes.base import FunctionClass, Predictor, Prompt
 from function_classes.fields import setting
 from function_classes.posteriors import linear_filter
+from icl.programs import compiled
 from icl.references.base import LinearPredictor, LinearReference, Reference, plain
 from icl.references.calibration import Fold, fold, search
 from icl.references.least_squares import LeastSquares
@@ -80,7 +80,7 @@ def _filtered(prompt: Prompt, penalty: Float[Array, ""]) -> Float[Array, "P D"]:
     return linear_filter(xs, ys, 1.0, jnp.sqrt(penalty)).weights
 
 
-@eqx.filter_jit
+@compiled
 def _losses(data: Fold, penalties: Float[Array, "G"]) -> Float[Array, "G"]:
     def loss(penalty):
         weights = jax.vmap(lambda prompt: _filtered(prompt, penalty))(data.prompts)

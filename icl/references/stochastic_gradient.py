@@ -2,7 +2,6 @@
 
 from typing import Any, ClassVar, Literal
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.base import FunctionClass, Predictor, Prompt
 from function_classes.fields import setting
+from icl.programs import compiled
 from icl.references.base import LinearPredictor, LinearReference, Reference, plain
 from icl.references.calibration import Fold, fold, search
 
@@ -77,10 +77,10 @@ def _weights(prompt: Prompt, rate: Float[Array, ""] | float) -> Float[Array, "P 
     return jax.lax.scan(step, jnp.zeros(xs.shape[-1]), (xs, ys))[1]
 
 
-@eqx.filter_jit
+@compiled
 def _losses(data: Fold, rates: Float[Array, "G"]) -> Float[Array, "G"]:
     def loss(rate):
-        means = jax.vmap(lambda prompt: CalibratedStochasticGradient(rate)(prompt).mean)(data.prompts)
+        means = jax.vmap(lambda prompt: CalibratedStochasticGradient(rate).means(prompt))(data.prompts)
         return jnp.sum(data.weight * (means - data.target) ** 2) / jnp.sum(data.weight)
 
     return jax.lax.map(loss, rates)

@@ -8,13 +8,14 @@ fail, so that tests reach all of them: `kill@N` sends SIGKILL to the process, `e
 import contextlib
 import dataclasses
 import errno
+import io
 import os
 import shutil
 import signal
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 from icl.runs.errors import NotARun, StorageError
 
@@ -154,7 +155,7 @@ def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
         sync_directory(path.parent)
 
 
-def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
     """A file for reading, if it is a plain file in its own right: links, pipes and devices are refused.
 
     Raises NotARun where there is none or it is something else, StorageError where the system does not let us read.

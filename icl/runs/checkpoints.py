@@ -8,12 +8,13 @@ every checksum and demands the end of the file. Bytes are those of the machine; 
 
 import contextlib
 import hashlib
+import io
 import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -195,7 +196,7 @@ def _bytes_of(name: str, leaf: Any) -> np.ndarray:
 
 
 def _view(array: np.ndarray) -> memoryview:
-    return memoryview(array.reshape(-1).view(np.uint8))
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _write_leaves(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -223,7 +224,7 @@ def _aside(target: Path) -> Path:
     return next(name for name in names if not name.exists())
 
 
-def _open_data(path: Path, index: Index) -> BinaryIO:
+def _open_data(path: Path, index: Index) -> io.BufferedReader:
     file = atomic.open_regular(path / DATA)
     size = os.fstat(file.fileno()).st_size
     if size != index.bytes:
@@ -233,7 +234,7 @@ def _open_data(path: Path, index: Index) -> BinaryIO:
     return file
 
 
-def _read_leaf(path: Path, file: BinaryIO, leaf: Leaf, wanted: Any) -> np.ndarray:
+def _read_leaf(path: Path, file: io.BufferedReader, leaf: Leaf, wanted: Any) -> np.ndarray:
     with atomic.storage(path, "read"):
         array = np.empty(leaf.shape, np.dtype(wanted.dtype))
         if file.readinto(_view(array)) != leaf.bytes:

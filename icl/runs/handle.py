@@ -140,7 +140,7 @@ def load(query: str = "last", root: str | os.PathLike[str] = DEFAULT_ROOT, *, mo
     """
     run = Run(find(root, query))
     if model is not None:
-        given.remember(model, run.config.model.source)
+        given.remember(model, str(run.directory.config["model"].get("source", "")))
     return run
 
 

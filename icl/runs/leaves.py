@@ -25,7 +25,7 @@ def name_leaves(tree: Any) -> dict[str, Any]:
     for name, leaf in named.items():
         if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
             raise TypeError(f"leaf {name}: {type(leaf).__name__} is not an array; keep only the arrays of the tree")
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended):
+        if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.extended):
             raise TypeError(f"leaf {name}: store jax.random.key_data of a random key, not the key")
     return named
 

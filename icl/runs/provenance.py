@@ -61,7 +61,7 @@ def git(source: Path) -> dict[str, str | None] | None:
     status = _git(place, "status", "--porcelain")
     difference = _git(place, "diff", "HEAD")
     if commit is None or status is None or difference is None:
-        return {"commit": commit and commit.decode().strip(), "changes": None}
+        return {"commit": None if commit is None else commit.decode().strip(), "changes": None}
     digest = hashlib.sha256(status + difference).hexdigest()[:16]
     return {"commit": commit.decode().strip(), "changes": digest if status else "clean"}
 
@@ -83,11 +83,18 @@ def jax_settings() -> dict[str, Any]:
     return {
         "devices": {"platform": devices[0].platform, "kind": devices[0].device_kind, "count": len(devices)},
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        "matmul_precision": str(jax.config.jax_default_matmul_precision),
-        "x64": bool(jax.config.jax_enable_x64),
-        "prng": str(jax.config.jax_default_prng_impl),
-        "prng_partitionable": bool(jax.config.jax_threefry_partitionable),
+        "matmul_precision": str(jax_setting("jax_default_matmul_precision")),
+        "x64": bool(jax.config.read("jax_enable_x64")),
+        "prng": str(jax_setting("jax_default_prng_impl")),
+        "prng_partitionable": bool(jax_setting("jax_threefry_partitionable")),
     }
+
+
+def jax_setting(name: str) -> Any:
+    """A setting of JAX. `jax.config.read` refuses those that a context can change, and types know no attributes."""
+    import jax
+
+    return getattr(jax.config, name)
 
 
 def _git(place: Path, *arguments: str) -> bytes | None:

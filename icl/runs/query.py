@@ -37,11 +37,11 @@ def find(root: str | os.PathLike[str], query: str) -> RunDirectory:
     """The one run that a query names. Raises NotFound with the candidates or the nearest names; NotARun where the
     query is a path to something that is no run."""
     found = find_all(root, query)
-    if len(found) > 1:
-        names = [f"{run.path.name}{f' ({run.name})' if run.name else ''}" for run in found[:12]]
-        more = f" and {len(found) - 12} more" if len(found) > 12 else ""
-        raise NotFound(f"{query!r} names {len(found)} runs: {', '.join(names)}{more}; say more")
-    return found[0]
+    if len(found) == 1:
+        return found[0]
+    names = [f"{run.path.name}{f' ({run.name})' if run.name else ''}" for run in found[:12]]
+    more = f" and {len(found) - 12} more" if len(found) > 12 else ""
+    raise NotFound(f"{query!r} names {len(found)} runs: {', '.join(names)}{more}; say more")
 
 
 def find_all(root: str | os.PathLike[str], query: str) -> tuple[RunDirectory, ...]:

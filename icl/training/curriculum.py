@@ -1,5 +1,7 @@
 """A curriculum over input dimensions and prompt points, as in Garg et al. 2022: sizes grow on a fixed clock."""
 
+from typing import cast
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -69,11 +71,12 @@ class Truncated(eqx.Module):
     task: FunctionClass
     kept: Float[Array, "D"]
 
+    # The draws of the class itself, which find the methods below in place of its own.
     def sample(self, key) -> Prompt:
-        return type(self.task).sample(self, key)
+        return type(self.task).sample(cast(FunctionClass, self), key)
 
     def sample_prompt(self, latent, key) -> Prompt:
-        return FunctionClass.sample_prompt(self, latent, key)
+        return FunctionClass.sample_prompt(cast(FunctionClass, self), latent, key)
 
     def sample_latent(self, key):
         return self.task.sample_latent(key)

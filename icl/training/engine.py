@@ -19,6 +19,7 @@ from icl import prng
 from icl.config import Config
 from icl.losses import mean_loss, position_loss
 from icl.models.base import Learner
+from icl.programs import draw, options, predict
 from icl.training.optimizers import Optimizer
 from icl.training.schedules import Schedule
 
@@ -97,9 +98,8 @@ class Program:
         self.skeleton, self.static = eqx.partition(shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
         self.paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(self.skeleton)]
         self.parameters = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(self.skeleton))
-        self._start = jax.jit(self._members(self._start_one))
-        self._prepare = jax.jit(self._members(self._prepare_one))
-        self._validate = jax.jit(self._members(self._validate_one))
+        self._start = jax.jit(self._members(self._start_one), compiler_options=options())
+        self._validate = jax.jit(self._members(self._validate_one), compiler_options=options())
         self._chunk = jax.jit(self._run_chunk, donate_argnums=0)
 
     def data(self, configs: list[Config]) -> Data:
@@ -107,21 +107,43 @@ class Program:
 
         def one(config: Config) -> Data:
             training = config.training
-            parts = jax.tree.map(np.float32, (config.task, training.optimizer, training.schedule))
-            clip = None if training.clip is None else np.float32(training.clip)
-            numbers = np.uint32(config.seed), np.float32(config.rate), clip, np.int32(training.steps)
-            return Data(*parts, *numbers, np.float32(np.inf))
+            task, optimizer, schedule = jax.tree.map(np.float32, (config.task, training.optimizer, training.schedule))
+            # NumPy scalars, of one member; they become the arrays that `Data` promises when members are stacked.
+            numbers: dict[str, Any] = {
+                "seed": np.uint32(config.seed),
+                "rate": np.float32(config.rate),
+                "clip": None if training.clip is None else np.float32(training.clip),
+                "steps": np.int32(training.steps),
+                "limit": np.float32(np.inf),
+            }
+            return Data(task, optimizer, schedule, **numbers)
 
         return jax.tree.map(lambda *leaves: np.stack(leaves), *map(one, configs))
+
+    def shapes(self, data: Data) -> State:
+        """Shapes and types of `start(data)`; nothing is computed."""
+        return jax.eval_shape(self._members(self._start_one), data)
 
     def start(self, data: Data) -> State:
         """Fresh weights and optimizer state for every member."""
         return self._start(data)
 
-    def prepare(self, data: Data) -> tuple[Validation, Data]:
-        """The validation prompts, and the data with the loss above which a member counts as diverged."""
-        validation, null = self._prepare(data)
-        return validation, data._replace(limit=np.asarray(DIVERGED_ABOVE * null))
+    def prepare(self, configs: list[Config], data: Data) -> tuple[Validation, Data]:
+        """Every member's validation prompts with what Bayes says on them, and the data with the loss above which a
+        member counts as diverged."""
+        count = self.config.training.validation_prompts
+        drawn = [draw(c.task, prng.stream(c.seed, "validation"), 0, count) for c in configs]
+        exact = self.config.task.bayes_kind.kind != "none"
+        bayes = [predict(c.task.bayes, p) for c, p in zip(configs, drawn, strict=True)] if exact else None
+        space = self.config.task.y_space
+        if space.kind == "real":
+            axes = tuple(range(1 if self.config.task.steps == 1 else 2, drawn[0].ys.ndim - 1))
+            null = [float(np.mean(np.sum(np.square(p.scores), tuple(1 + a for a in axes)))) for p in drawn]
+        else:
+            null = [float(np.log(max(space.features, 2)))] * len(configs)
+        stack = lambda trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)  # noqa: E731
+        validation = Validation(stack(drawn), None if bayes is None else stack(bayes))
+        return validation, data._replace(limit=np.asarray(DIVERGED_ABOVE * np.asarray(null), np.float32))
 
     def chunk(self, state: State, start: int, stop: int, data: Data) -> State:
         """Steps start..stop-1. The state is donated: keep no reference to it."""
@@ -160,15 +182,6 @@ class Program:
         zero = jnp.zeros((), jnp.int32)
         optimizer = data.optimizer.transform().init(params)
         return State(params, optimizer, zero, jnp.zeros(()), zero, jnp.asarray(True), zero - 1)
-
-    def _prepare_one(self, data: Data) -> tuple[Validation, Float[Array, ""]]:
-        task = data.task
-        prompts = task.batch(prng.stream(data.seed, "validation"), self.config.training.validation_prompts)
-        bayes = None if task.bayes_kind.kind == "none" else jax.vmap(lambda p: task.bayes(p.hide()))(prompts)
-        nothing = Prediction(mean=jnp.zeros(prompts.scores.shape)) if task.y_space.kind == "real" else None
-        if nothing is None:
-            return Validation(prompts, bayes), jnp.log(jnp.float32(max(task.y_space.features, 2)))
-        return Validation(prompts, bayes), self._loss(nothing, prompts, prompts.scored)
 
     def _predict(self, params: PyTree, prompts: Prompt) -> Prediction:
         learner = self.learner(params)

@@ -34,9 +34,9 @@ class Optimizer(Fields):
             with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
                 return rule.init(params)
 
-        def update(gradient: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
             with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-                return rule.update(gradient, state, params)
+                return rule.update(updates, state, params)
 
         return optax.GradientTransformation(init, update)
 
@@ -50,7 +50,7 @@ class Adam(Optimizer):
     eps: float = setting(1e-8, "added to the root of the second moment", above=0)
 
     def rule(self) -> optax.GradientTransformation:
-        return optax.flatten(optax.scale_by_adam(self.b1, self.b2, self.eps))
+        return _flat(optax.scale_by_adam(self.b1, self.b2, self.eps))
 
 
 @Optimizer.registry.add("adamw", papers=("loshchilov-2017",))
@@ -64,7 +64,7 @@ class AdamW(Optimizer):
 
     def rule(self) -> optax.GradientTransformation:
         decay = optax.add_decayed_weights(self.weight_decay, mask=lambda p: jax.tree.map(lambda a: a.ndim > 1, p))
-        return optax.chain(optax.flatten(optax.scale_by_adam(self.b1, self.b2, self.eps)), decay)
+        return optax.chain(_flat(optax.scale_by_adam(self.b1, self.b2, self.eps)), decay)
 
 
 @Optimizer.registry.add("sgd")
@@ -75,7 +75,7 @@ class SGD(Optimizer):
     momentum: float = setting(0.9, "share of the previous direction that is kept", at_least=0, below=1)
 
     def rule(self) -> optax.GradientTransformation:
-        return optax.flatten(optax.trace(self.momentum))
+        return _flat(optax.trace(self.momentum))
 
 
 @Optimizer.registry.add("muon", papers=("jordan-2024", "liu-2025"))
@@ -87,7 +87,7 @@ class Muon(Optimizer):
     2025). Matrices are found by path (a `weight` below `blocks`), the last two axes of a leaf being the matrix.
     """
 
-    default_rate: ClassVar[float] = 2e-3
+    default_rate: ClassVar[float] = 5e-3
     momentum: float = setting(0.95, "decay of the momentum", at_least=0, below=1)
     b1: float = setting(0.9, "decay of Adam's first moment", at_least=0, below=1)
     b2: float = setting(0.999, "decay of Adam's second moment", at_least=0, below=1)
@@ -103,8 +103,21 @@ class Muon(Optimizer):
             contrib.scale_by_muon(beta=self.momentum, weight_dimension_numbers=dimensions),
             optax.GradientTransformation(lambda params: optax.EmptyState(), rescale),
         )
-        matrices, rest = _stacked(matrices), optax.flatten(optax.scale_by_adam(self.b1, self.b2))
+        matrices, rest = _stacked(matrices), _flat(optax.scale_by_adam(self.b1, self.b2))
         return optax.partition({"matrix": matrices, "rest": rest}, _labels)
+
+
+def _flat(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+    """`optax.flatten`, also where a model has no leaf for the rule."""
+    flat = optax.flatten(inner)
+
+    def init(params: Any) -> Any:
+        return (flat if jax.tree.leaves(params) else inner).init(params)
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        return (flat if jax.tree.leaves(updates) else inner).update(updates, state, params)
+
+    return optax.GradientTransformation(init, update)
 
 
 def _stacked(inner: optax.GradientTransformation) -> optax.GradientTransformation:
@@ -118,13 +131,13 @@ def _stacked(inner: optax.GradientTransformation) -> optax.GradientTransformatio
             groups.setdefault("x".join(map(str, leaf.shape)), []).append(leaf)
         return {shape: jnp.stack(leaves) for shape, leaves in groups.items()}
 
-    def unstack(groups: dict[str, Any], like: Any) -> Any:
+    def unstack(groups: Any, like: Any) -> Any:
         left = {shape: list(stacked) for shape, stacked in groups.items()}
         return jax.tree.map(lambda leaf: left["x".join(map(str, leaf.shape))].pop(0), like)
 
-    def update(gradient: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        found, state = inner.update(stack(gradient), state, None if params is None else stack(params))
-        return unstack(found, gradient), state
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        found, state = inner.update(stack(updates), state, None if params is None else stack(params))
+        return unstack(found, updates), state
 
     return optax.GradientTransformation(lambda params: inner.init(stack(params)), update)
 

@@ -43,7 +43,7 @@ class WarmupStableDecay(Schedule):
     """
 
     warmup: int = setting(50, "steps of linear warmup", at_least=0)
-    decay: float = setting(0.5, "share of the steps over which the rate falls to 0", at_least=0, at_most=1)
+    decay: float = setting(0.7, "share of the steps over which the rate falls to 0", at_least=0, at_most=1)
 
     def factor(self, step: Int[Array, ""], steps: Int[Array, ""]) -> Float[Array, ""]:
         rise = _real(step + 1) / (self.warmup + 1)

@@ -88,7 +88,7 @@ def sweep(
     name: str | None = None,
     watch: Watcher = quiet,
 ) -> tuple[Run, ...]:
-    """Trains every combination of the grid's values, by path: `sweep(config, {"model.depth": [1, 2], "seed": range(3)})`.
+    """Trains every combination of a grid's values, by path: `sweep(config, {"model.depth": [1, 2], "seed": range(3)})`.
 
     Members that differ in seeds, rates and other float fields only train as one program.
     """
@@ -221,7 +221,7 @@ def fork(run: Run, at: int, settings: Mapping[str, Any], *, root: str | os.PathL
 def program_shapes(config: Config) -> tuple[Any, ...]:
     """Names, shapes and types of everything in a checkpoint."""
     program = Program(config)
-    leaves = jax.tree_util.tree_leaves_with_path(jax.eval_shape(program.start, program.data([config])))
+    leaves = jax.tree_util.tree_leaves_with_path(program.shapes(program.data([config])))
     return tuple((jax.tree_util.keystr(path), leaf.shape, str(leaf.dtype)) for path, leaf in leaves)
 
 

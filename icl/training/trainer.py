@@ -80,7 +80,7 @@ def fit(
         watch(Progress(0, configs[0].training.steps, 0, len(runs), phase="compiling"))
         data = program.data(configs)
         state, first, damaged = _restore(program, runs, data)
-        validation, data = program.prepare(data)
+        validation, data = program.prepare(configs, data)
         members = []
         for (config, directory), warnings in zip(runs, damaged, strict=True):
             cut_back(directory.metrics, first)
@@ -92,7 +92,7 @@ def fit(
 
 def skeleton(program: Program, data: Data) -> State:
     """Shapes and types of one member's state, as checkpoints hold it."""
-    shapes = jax.eval_shape(program.start, data)
+    shapes = program.shapes(data)
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), shapes)
 
 

@@ -44,7 +44,7 @@ def test_toml_then_flags(tmp_path):
 def test_bad_toml_is_refused_with_its_place(tmp_path, text):
     file = tmp_path / "a.toml"
     file.write_text(text)
-    with pytest.raises(ConfigError, match="lr|depth|TOML"):
+    with pytest.raises(ConfigError, match=r"lr|depth|TOML"):
         configs(file=file)
 
 

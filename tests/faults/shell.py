@@ -14,7 +14,16 @@ ROOT = Path(__file__).parents[2]
 FAST = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 PROGRAMS = Path(tempfile.gettempdir()) / "icl-tests-compilation-cache" / "commands"
 SIZES = "--depth 1 --width 8 --heads 2 --batch 8 --points 4 --steps 30 --prompts 16 --optimizer adam"
-TINY = ["linear-regression", *SIZES.split(), "--checkpoint-every", "10", "--log-every", "5", "--validation-prompts", "8"]
+TINY = [
+    "linear-regression",
+    *SIZES.split(),
+    "--checkpoint-every",
+    "10",
+    "--log-every",
+    "5",
+    "--validation-prompts",
+    "8",
+]
 
 
 class Said(NamedTuple):

@@ -1,7 +1,5 @@
 """Mistakes at the keyboard: one sentence for each, before anything is compiled, and never a traceback."""
 
-import pytest
-
 from tests.faults.shell import TINY, icl, talk
 
 WRONG = """
@@ -65,7 +63,11 @@ def test_settings_and_names(tmp_path):
     run, toml = ["run", "linear-regression"], lambda name: ["run", "--config", tmp_path / f"{name}.toml"]
     cases = [
         (toml("twice"), 2, "a key appears twice (at line 4"),
-        (toml("numbers"), 2, "error: model: expected a model, got 3\nerror: training: expected a table of settings, got 4"),
+        (
+            toml("numbers"),
+            2,
+            "error: model: expected a model, got 3\nerror: training: expected a table of settings, got 4",
+        ),
         ([*toml("text"), "--heads", "3"], 2, "model.heads: 3 does not divide model.width = 64; use 1, 2, 4, 8, 16"),
         (toml("absent"), 2, "cannot be read: No such file"),
         ([*run, "--noise-std", "1e39"], 2, "task.noise_std: expected a number, got 1e+39 (beyond float32)"),
@@ -74,12 +76,20 @@ def test_settings_and_names(tmp_path):
         (["run", "--depth", "x", "linear-regression"], 2, "model.depth: expected a whole number, got 'x'"),
         ([*run, "depth=3"], 2, "expected a flag such as --depth 4"),
         ([*run, "--config", tmp_path], 2, "Is a directory"),
-        (["run", "linear-regresion"], 2, "task: unknown function class 'linear-regresion'; did you mean 'linear-regression'?"),
+        (
+            ["run", "linear-regresion"],
+            2,
+            "task: unknown function class 'linear-regresion'; did you mean 'linear-regression'?",
+        ),
         (["run", tmp_path / "syntax.py:Cubic"], 2, "syntax.py, line 2: SyntaxError"),
         (["run", tmp_path / "absent.py:Cubic"], 2, "absent.py, line 1, in <module>: ModuleNotFoundError"),
         ([], 2, ""),
         (["nosuch"], 2, "No such command 'nosuch'"),
-        (["run", *TINY, "--out", tmp_path / "file" / "below"], 4, f"cannot create directory {tmp_path / 'file' / 'below'}"),
+        (
+            ["run", *TINY, "--out", tmp_path / "file" / "below"],
+            4,
+            f"cannot create directory {tmp_path / 'file' / 'below'}",
+        ),
         (["run", *TINY, "--positions", "none", "--dry-run"], 0, ""),
     ]
     _check(cases)
@@ -88,8 +98,12 @@ def test_settings_and_names(tmp_path):
 def test_questions_about_runs(undisturbed):
     """Names that name nothing or too much, prompts the model cannot read, steps that were not kept."""
     run, here = undisturbed.name, ["--out", undisturbed.parent]
-    longer = "this model's positions hold 4 points, the prompt has 60; train with model.max_points=60 or model.positions"
-    spaces = "a model of linear-regression cannot read prompts of markov: it knows x 5 numbers, y a number; they have x "
+    longer = (
+        "this model's positions hold 4 points, the prompt has 60; train with model.max_points=60 or model.positions"
+    )
+    spaces = (
+        "a model of linear-regression cannot read prompts of markov: it knows x 5 numbers, y a number; they have x "
+    )
     cases = [
         (["evaluate", "last", "--points", "60", *here], 2, longer),
         (["evaluate", "last", "--on", "markov", *here], 2, spaces + "nothing (a stream), y one of 3 symbols"),
@@ -100,7 +114,11 @@ def test_questions_about_runs(undisturbed):
         (["fork", "last", "--at", "17", *here], 2, f"{run} has no checkpoint at step 17; the nearest is at step 15"),
         (["fork", "last", "--at", "10", "--width", "16", *here], 2, "model: a fork keeps the parent's weights"),
         (["fork", "last", "--at", "10", "--steps", "9", *here], 2, "must be above the step of the fork, 10, got 9"),
-        (["fork", "last", "--at", "10", "--set", "training.learning_rate=fast", *here], 2, "expected a number, got 'fast'"),
+        (
+            ["fork", "last", "--at", "10", "--set", "training.learning_rate=fast", *here],
+            2,
+            "expected a number, got 'fast'",
+        ),
         (["extend", "last", "--steps", "30", *here], 2, "training.steps: must be above the run's 30, got 30"),
         (["probe", "last", "nosuch", *here], 2, "unknown probe 'nosuch'; choose from"),
         (["show", "nosuch", *here], 2, "is called 'nosuch'; there are linear-regression"),
@@ -116,15 +134,26 @@ def test_questions_about_runs(undisturbed):
 
 
 def test_other_runs(tmp_path):
-    """What depends on the run: ambiguous names, a probe that makes no sense on a stream, a schedule without a prefix."""
+    """What depends on the run: ambiguous names, a probe without sense on a stream, a schedule without a prefix."""
     here = ["--out", tmp_path]
     rest = [*TINY[1:], "--no-report", *here]
-    stream, cosine = ["run", "markov", *rest], ["run", "linear-regression", *rest, "--schedule", "cosine", "--name", "cos"]
+    stream, cosine = (
+        ["run", "markov", *rest],
+        ["run", "linear-regression", *rest, "--schedule", "cosine", "--name", "cos"],
+    )
     cases = [
         (stream, 0, ""),
-        (["probe", "last", "implicit-weights", *here], 2, "implicit-weights: needs vectors in and a number out, and markov"),
+        (
+            ["probe", "last", "implicit-weights", *here],
+            2,
+            "implicit-weights: needs vectors in and a number out, and markov",
+        ),
         (cosine, 0, ""),
-        (["extend", "cos", "--steps", "31", "--no-report", *here], 0, "cosine depends on the number of steps, so training begins from the start"),
+        (
+            ["extend", "cos", "--steps", "31", "--no-report", *here],
+            0,
+            "cosine depends on the number of steps, so training begins from the start",
+        ),
         (["show", "linear", *here], 2, "'linear' names 2 runs: linear-regression-"),
         (["evaluate", "depth=1", *here], 2, "'depth=1' names 3 runs"),
     ]
@@ -137,5 +166,8 @@ def _check(cases):
         if said.code != code or text not in said.err or "Traceback" in said.err:
             wrong.append(f"{words}: expected {code} and {text!r}, got {said.code} and {said.err[-900:]!r}")
         elif code and words:
-            assert all(line.startswith(("error: ", " ", "task", "model", "prompt", "training", "device", "time", "run")) for line in said.err.splitlines()), said.err
+            assert all(
+                line.startswith(("error: ", " ", "task", "model", "prompt", "training", "device", "time", "run"))
+                for line in said.err.splitlines()
+            ), said.err
     assert not wrong, "\n".join(wrong)

@@ -43,7 +43,17 @@ def test_divergence(tmp_path):
     file.write_text(SPIKES)
     sizes = [*TINY[1:], "--no-report"]
     rate = ["run", *TINY, "--no-report", "--learning-rate", "1e6", "--out", tmp_path / "rate"]
-    overflow = ["run", *TINY, "--no-report", "--learning-rate", "3e38", "--optimizer", "sgd", "--out", tmp_path / "over"]
+    overflow = [
+        "run",
+        *TINY,
+        "--no-report",
+        "--learning-rate",
+        "3e38",
+        "--optimizer",
+        "sgd",
+        "--out",
+        tmp_path / "over",
+    ]
     spikes = ["run", f"{file}:Spikes", *sizes, "--steps", "300", "--out", tmp_path / "spikes"]
     broken = ["run", f"{file}:Broken", *sizes, "--out", tmp_path / "broken"]
     first, second, over, infinite, bug, orphan = talk(
@@ -68,7 +78,9 @@ def test_divergence(tmp_path):
             assert np.isfinite(values).all(), leaf
         assert metrics.read(run / "metrics.jsonl")["step"].size == status(run)["step"] // 5
     assert bug.code == 2
-    assert f"{file}, line {SPIKES.splitlines().index('        return latent * xs[:, 0, 0]') + 1}, in evaluate" in bug.err
+    assert (
+        f"{file}, line {SPIKES.splitlines().index('        return latent * xs[:, 0, 0]') + 1}, in evaluate" in bug.err
+    )
     assert "Traceback" not in bug.err
     assert orphan.code == 0, orphan
 
@@ -87,7 +99,9 @@ def test_sweep_with_a_member_that_diverges(tmp_path, undisturbed):
     sweep = ["run", *TINY, "--no-report", "--learning-rate", "1e-3,1e6", "--name", "rates", "--out", tmp_path]
     (first,) = talk(sweep)
     before = files(tmp_path)
-    (again, resumed, table) = talk(sweep, ["resume", "rates", "--no-report", "--out", tmp_path], ["compare", "rates", "--out", tmp_path])
+    (again, resumed, table) = talk(
+        sweep, ["resume", "rates", "--no-report", "--out", tmp_path], ["compare", "rates", "--out", tmp_path]
+    )
     assert (first.code, again.code, table.code) == (3, 3, 0)
     assert "compiling" not in again.err
     assert "1000000.0" in again.err + table.out

@@ -25,7 +25,7 @@ def bits(tree) -> list[bytes]:
 
 def run(program: Program, configs: list[Config], *stops: int):
     data = program.data(configs)
-    _, data = program.prepare(data)
+    _, data = program.prepare(configs, data)
     state, start = program.start(data), 0
     for stop in stops:
         state, start = program.chunk(state, start, stop, data), stop
@@ -143,7 +143,7 @@ def test_training_learns():
     config = tiny(steps=200, batch=64, dim=1, points=6, noise_std=0.1, learning_rate=5e-3, optimizer="muon")
     program = Program(config)
     data = program.data([config])
-    validation, data = program.prepare(data)
+    validation, data = program.prepare([config], data)
     state = program.start(data)
     before = program.validate(state.params, validation)["excess"][0]
     after = program.validate(program.chunk(state, 0, 200, data).params, validation)["excess"][0]

@@ -178,7 +178,8 @@ def test_second_process_on_one_run_is_refused(tmp_path):
     with run.directory.lock():
         code = (
             "import sys\nfrom icl.runs.directory import RunDirectory\nfrom icl.runs.errors import Busy\n"
-            "try:\n    RunDirectory.open(sys.argv[1]).lock().__enter__()\nexcept Busy as e:\n    print(e); sys.exit(5)\n"
+            "try:\n    RunDirectory.open(sys.argv[1]).lock().__enter__()\n"
+            "except Busy as e:\n    print(e); sys.exit(5)\n"
         )
         done = subprocess.run([sys.executable, "-c", code, str(run.path)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 5
