@@ -42,7 +42,17 @@ def test_divergence(tmp_path):
     file = tmp_path / "spikes.py"
     file.write_text(SPIKES)
     sizes = [*TINY[1:], "--no-report"]
-    rate = ["run", *TINY, "--no-report", "--learning-rate", "1e6", "--out", tmp_path / "rate"]
+    rate = [
+        "run",
+        *TINY,
+        "--no-report",
+        "--checkpoint-every",
+        "1",
+        "--learning-rate",
+        "1e6",
+        "--out",
+        tmp_path / "rate",
+    ]
     overflow = [
         "run",
         *TINY,
