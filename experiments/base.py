@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from icl.config import Config
+from icl.handle import Run
 from icl.resampling import Interval, limits
-from icl.runs.handle import Run
 
 
 @dataclasses.dataclass(frozen=True)

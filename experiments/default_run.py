@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from experiments.base import Claim, Experiment
 from icl import prng
 from icl.config import Config
+from icl.handle import Run
 from icl.programs import draw, predict
-from icl.runs.handle import Run
 
 SIXTEEN_STEPS = 0.0134
 PROMPTS = 4096

@@ -13,10 +13,10 @@ from typing import Any
 
 from function_classes.fields import ConfigError, Problem, nearest
 from icl import style
+from icl.handle import Run
 from icl.runs import atomic
 from icl.runs.directory import RunDirectory
 from icl.runs.errors import NotFound
-from icl.runs.handle import Run
 
 
 def _modules() -> dict[str, Any]:

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from icl.config import Config as Config
     from icl.evaluation import distance as distance
     from icl.evaluation import evaluate as evaluate
+    from icl.handle import Run as Run
+    from icl.handle import load as load
     from icl.identification import identify as identify
     from icl.queries import predict_at as predict_at
-    from icl.runs.handle import Run as Run
-    from icl.runs.handle import load as load
     from icl.tables import Table as Table
     from icl.training.session import extend as extend
     from icl.training.session import fork as fork
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Config": "icl.config",
-    "Run": "icl.runs.handle",
+    "Run": "icl.handle",
     "Table": "icl.tables",
     "distance": "icl.evaluation",
     "evaluate": "icl.evaluation",
     "extend": "icl.training.session",
     "fork": "icl.training.session",
     "identify": "icl.identification",
-    "load": "icl.runs.handle",
+    "load": "icl.handle",
     "predict_at": "icl.queries",
     "sweep": "icl.training.session",
     "train": "icl.training.session",

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from icl import plots, prng, references, style
 from icl.evaluation import evaluate
+from icl.handle import Run
 from icl.identification import Identification, identify
 from icl.runs import atomic
-from icl.runs.handle import Run
 from icl.tables import Table
 
 

@@ -14,7 +14,7 @@ from icl.runs.errors import NotARun, StorageError
 
 def load(name: str, out: Path) -> Any:
     """The run that a query names, ready to compute with."""
-    from icl.runs.handle import load as load_run
+    from icl.handle import load as load_run
 
     keep_programs()
     return load_run(name, out)
@@ -53,7 +53,7 @@ def plain(run: Any) -> dict[str, Any]:
 
 def listing(out: Path, as_json: bool) -> str:
     """All runs below a root, oldest first, and what is damaged there."""
-    from icl.runs.handle import Run
+    from icl.handle import Run
     from icl.runs.query import list_runs
 
     found = list_runs(out)
@@ -85,7 +85,7 @@ def show(name: str, out: Path, as_json: bool) -> str:
 
 def compare(name: str, out: Path, as_json: bool) -> str:
     """Settings that differ between runs, and their last numbers."""
-    from icl.runs.handle import load_all
+    from icl.handle import load_all
 
     runs = load_all(name, out)
     return json.dumps([plain(run) for run in runs]) if as_json else comparison(runs)

@@ -43,14 +43,14 @@ def start(
 
 def again(query: str, out: Path, **ways: Any) -> int:
     """Continues every unfinished run that the query names."""
-    from icl.runs.handle import load_all
+    from icl.handle import load_all
 
     return _train([run.config for run in load_all(query, out)], out, **ways)
 
 
 def longer(query: str, steps: int, out: Path, **ways: Any) -> int:
     """Trains longer versions of the runs that the query names."""
-    from icl.runs.handle import load_all
+    from icl.handle import load_all
     from icl.training.session import extend
 
     runs = load_all(query, out)
@@ -65,7 +65,7 @@ def longer(query: str, steps: int, out: Path, **ways: Any) -> int:
 def branch(query: str, at: int, settings: Sequence[tuple[str, str]], out: Path, **ways: Any) -> int:
     """Continues a checkpoint of a run with other settings."""
     from icl.console import options
-    from icl.runs.handle import load
+    from icl.handle import load
     from icl.training.session import fork
 
     run = load(query, out)

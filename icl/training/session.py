@@ -15,11 +15,11 @@ from function_classes.base import FunctionClass
 from function_classes.fields import ConfigError, Problem
 from icl import custom
 from icl.config import Config
+from icl.handle import DEFAULT_ROOT, Run, loader
 from icl.models import given
 from icl.runs import checkpoints, metrics, provenance
 from icl.runs.directory import RunDirectory, State
 from icl.runs.errors import AlreadyARun, Diverged, NotARun
-from icl.runs.handle import DEFAULT_ROOT, Run, loader
 from icl.runs.signals import interruptible
 from icl.training.engine import Program, program_key
 from icl.training.trainer import Progress, Watcher, fit

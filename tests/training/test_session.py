@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from icl.config import Config
+from icl.handle import Run, load, load_all
 from icl.runs import checkpoints
 from icl.runs.directory import State
 from icl.runs.errors import Diverged, NotFound
-from icl.runs.handle import Run, load, load_all
 from icl.training.session import expand, extend, fork, run_all, sweep, train
 
 TINY = {"depth": 1, "width": 8, "heads": 2, "batch": 8, "log_every": 5, "validation_prompts": 8}
