@@ -42,7 +42,7 @@ def start(*words: object, **changes: str) -> subprocess.Popen:
     """A command under way."""
     command = [sys.executable, "-m", "icl.cli", *map(str, words)]
     return subprocess.Popen(
-        command, env=environment(**changes), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, env=environment(**changes), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
     )
 
 

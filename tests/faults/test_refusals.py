@@ -111,7 +111,7 @@ def test_questions_about_runs(undisturbed):
         (["evaluate", "last", "--points", "0", *here], 2, "points: must be at least 1, got 0"),
         (["evaluate", "last", "--prompts", "1", *here], 2, "'--prompts'"),
         (["evaluate", "last", "--shift", "scale=2", *here], 2, "unknown shift 'scale'; did you mean 'scale-task'?"),
-        (["fork", "last", "--at", "17", *here], 2, f"{run} has no checkpoint at step 17; the nearest is at step 15"),
+        (["fork", "last", "--at", "18", *here], 2, f"{run} has no checkpoint at step 18; the nearest is at step 20"),
         (["fork", "last", "--at", "10", "--width", "16", *here], 2, "model: a fork keeps the parent's weights"),
         (["fork", "last", "--at", "10", "--steps", "9", *here], 2, "must be above the step of the fork, 10, got 9"),
         (

@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from icl.runs import metrics
-from tests.faults.shell import TINY, files, only, result, status, talk
+from tests.faults.shell import TINY, files, icl, only, result, status, talk
 
 SPIKES = '''
 import jax
@@ -42,7 +42,17 @@ def test_divergence(tmp_path):
     file = tmp_path / "spikes.py"
     file.write_text(SPIKES)
     sizes = [*TINY[1:], "--no-report"]
-    rate = ["run", *TINY, "--no-report", "--learning-rate", "1e6", "--out", tmp_path / "rate"]
+    rate = [
+        "run",
+        *TINY,
+        "--no-report",
+        "--checkpoint-every",
+        "1",
+        "--learning-rate",
+        "1e6",
+        "--out",
+        tmp_path / "rate",
+    ]
     overflow = [
         "run",
         *TINY,
@@ -112,11 +122,26 @@ def test_sweep_with_a_member_that_diverges(tmp_path, undisturbed):
     assert result(good)["step"] == result(undisturbed)["step"]
 
 
-def test_the_smallest_runs(tmp_path):
-    """No step; one point, one dimension, one prompt in a batch. Each with its report."""
-    nothing = ["run", *TINY, "--steps", "0", "--out", tmp_path / "0"]
-    single = ["run", *TINY, "--steps", "1", "--dim", "1", "--batch", "1", "--points", "1", "--out", tmp_path / "1"]
-    for said in talk(nothing, [*single, "--prompts", "8"]):
-        assert said.code == 0, said.err
-        assert "The trained model is" in said.out
-        assert "nan" not in said.out
+def test_the_smallest_runs_in_poor_surroundings(tmp_path):
+    """One point, one dimension, one prompt in a batch, one step or none: in a place with spaces and letters beyond
+    ASCII, without terminal, display or locale."""
+    root = tmp_path / "λ of today"
+    single = ["run", *TINY, "--dim", "1", "--batch", "1", "--points", "1", "--prompts", "8", "--references", "none"]
+    poor = {"TERM": "dumb", "LC_ALL": "C", "DISPLAY": "", "MPLBACKEND": ""}
+    nothing, one = talk(
+        [*single, "--steps", "0", "--out", root / "0"],
+        [*single, "--steps", "1", "--out", root / "1", "--no-report"],
+        **poor,
+    )
+    assert (nothing.code, one.code) == (0, 0), (nothing, one)
+    assert "The trained model is" in nothing.out
+    assert "nan" not in nothing.out
+    report = only(root / "0") / "report"
+    assert len(list(report.glob("*.png"))) == len(list(report.glob("*.pdf"))) == 1
+    texts = [file.read_text() for kind in ("txt", "json", "csv") for file in report.glob(f"*.{kind}")]
+    assert "\x1b" not in "".join([nothing.out, nothing.err, one.err, *texts])
+    assert result(only(root / "1"))["log"].count(b"\n") == 1
+    (tmp_path / "file").touch()
+    said = icl("show", "--out", root / "0", PYTHONIOENCODING="latin-1", ICL_CACHE=str(tmp_path / "file" / "below"))
+    assert said.code == 0, said.err
+    assert "\\u03bb of today" in said.out
