@@ -129,13 +129,19 @@ class RunDirectory:
         _ = run.status
         return run
 
+    def called(self, name: str) -> "RunDirectory":
+        """This run under another alias: the manifest is replaced in one step. Raises as `lock` does."""
+        with self.lock():
+            atomic.write_atomic(self.path / "manifest.json", seal({**self.manifest, "name": name}))
+        return RunDirectory.open(self.path)
+
     @property
     def identity(self) -> str:
         return self.manifest["identity"]
 
     @property
     def name(self) -> str | None:
-        """The alias given by --name; several runs of one sweep may share it."""
+        """The alias given by --name, the latest one; several runs of one sweep may share it."""
         return self.manifest["name"]
 
     @property

@@ -165,7 +165,7 @@ def _place(config: Config, root: str | os.PathLike[str], name: str | None, fresh
     if (path / "status.json").exists():
         directory = RunDirectory.open(path)
         if not fresh:
-            return directory
+            return directory if name in (None, directory.name) else directory.called(name)
         with directory.lock():
             shutil.move(path, _aside(path))
     manifest = provenance.manifest(tree, config.identity)

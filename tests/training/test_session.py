@@ -135,6 +135,9 @@ def test_sweep_packs_and_names(tmp_path):
     assert [(r.config.model.depth, r.seed) for r in runs] == [(1, 0), (1, 1), (2, 0), (2, 1)]
     assert all(run.finished for run in runs)
     assert len(load_all("depths", tmp_path)) == 4
+    (one,) = sweep(tiny(steps=6), {"model.depth": [2], "seed": [1]}, root=tmp_path, name="deep")
+    assert load("deep", tmp_path).identity == one.identity == runs[3].identity
+    assert len(load_all("depths", tmp_path)) == 3
     assert load("depth=2,seed=1", tmp_path).identity == runs[3].identity
 
 
