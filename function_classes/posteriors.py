@@ -36,7 +36,8 @@ def linear_filter(
         S S' = posterior covariance, S_0 = prior_std I;   v = S'x,   q = v'v + s^2 (variance of y)
         w += S v (y - w'x) / q;   S -= S v v' / (q + sqrt(s^2 q))
 
-    The mean is ridge with penalty noise_std^2 / prior_std^2; noise_std = 0 is its min-norm limit without a branch.
+    The mean is ridge with penalty noise_std^2 / prior_std^2; with noise_std = 0 it is the min-norm solution, for labels
+    that are exactly linear (others contradict the model: use `least_squares_filter`).
     Cost O(P D^2). Float32 error stays below 1e-3 of the largest weight for penalties down to 1e-3 of the input scale.
     """
     dim = xs.shape[-1]
