@@ -60,7 +60,7 @@ def error_by_position(table: Table, title: str) -> Any:
         for axis, metric in zip(axes[0], shown, strict=True):
             smallest = _panel(axis, table, metric, names)
             axis.set(xlabel="examples seen, k", ylabel=_label(table, metric))
-            if metric == "distance" or smallest > 0:
+            if metric == "distance" or (metric != "nll" and smallest > 0):  # nats have no ratio scale
                 axis.set_yscale("log")
             if metric == "distance":
                 axis.set_ylim(bottom=max(smallest / 2, FLOOR))

@@ -76,11 +76,13 @@ def summarise(run: Run, table: Table, identification: Identification) -> str:
     metrics = set(table["metric"].tolist())
     error = "clipped_squared_error" if "clipped_squared_error" in metrics else "nll"
     shown = [m for m in ("distance", error, "accuracy") if m in metrics]
-    note = "clipped errors: at most ten null risks at a position, since least squares has none finite near k = dim"
+    notes = ["clipped errors: at most ten null risks at a position, since least squares has none finite near k = dim"]
+    if any(name.startswith("gd-") for name in table["predictor"]):
+        notes.append("gd rates stay below those that explode on rare prompts: several steps stand above their best")
     lines = [
         f"{title(run)}; {run.config.evaluation.prompts} fresh prompts, mean over positions",
         str(Table.from_rows([tuple(r.values()) for r in table.where(position=-1, seed=-1, metric=shown).rows])),
-        *([note] if error == "clipped_squared_error" else []),
+        *(notes if error == "clipped_squared_error" else []),
         "",
         f"The trained model is {identification.sentence()}",
     ]

@@ -26,7 +26,7 @@ class ImplicitWeights(Probe):
     """For each k, `queries` fresh inputs per input dimension; least squares without intercept in float64."""
 
     question = "Which linear function of the query does the predictor apply after k examples?"
-    rule = "linear where R^2 is above 0.95 at every k >= 1; nearest reference by the mean of |w - w_ref|^2 over k"
+    rule = "linear where R^2 is above 0.95 at every k >= 1; nearest by the mean over k of median |w - w_ref|^2"
     queries: int = setting(4, "fresh queries per input dimension", at_least=2)
 
     def refuses(self, task: FunctionClass) -> str | None:
