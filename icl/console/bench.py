@@ -5,14 +5,19 @@ times stand beside them.
 """
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 from function_classes.fields import ConfigError, Problem, nearest
 
 Row = dict[str, Any]
+ICL = sys.executable, "-m", "icl.cli"
 
 
 def report(what: str, as_json: bool) -> str:
@@ -137,13 +142,32 @@ def packing(seeds: int = 4) -> list[Row]:
 
 
 def startup() -> list[Row]:
-    """Seconds from typing to text, each in a process of its own."""
-    rows = []
+    """Seconds from typing to text and to the first training step, each in a process of its own."""
+    rows: list[Row] = []
     for words in (["--help"], ["list", "function-classes"]):
         best = float("inf")
         for _ in range(3):
             start = time.perf_counter()
-            subprocess.run([sys.executable, "-m", "icl.cli", *words], check=True, capture_output=True, timeout=120)
+            subprocess.run([*ICL, *words], check=True, capture_output=True, timeout=120)
             best = min(best, time.perf_counter() - start)
         rows.append({"command": "icl " + " ".join(words), "seconds": round(best, 2)})
+    with tempfile.TemporaryDirectory() as scratch:
+        for cache in ("cold", "warm"):
+            seconds = _first_step(Path(scratch))
+            rows.append({"first step of icl run linear-regression --depth 4, compile cache": cache, "seconds": seconds})
     return rows
+
+
+def _first_step(scratch: Path) -> float:
+    """Seconds until a default run reports its first step; the run is then interrupted."""
+    words = ["run", "linear-regression", "--depth", "4", "--no-report", "--fresh", "--out", str(scratch / "runs")]
+    environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+    environment["ICL_CACHE"] = str(scratch / "cache")
+    start = time.perf_counter()
+    with subprocess.Popen([*ICL, *words], stderr=subprocess.PIPE, env=environment, text=True) as process:
+        assert process.stderr is not None
+        next((line for line in process.stderr if line.startswith("step ")), None)
+        seconds = time.perf_counter() - start
+        process.send_signal(signal.SIGINT)
+        process.stderr.read()
+    return round(seconds, 1)

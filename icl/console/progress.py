@@ -1,4 +1,4 @@
-"""The live view of training: a bar on a terminal, one plain line a minute elsewhere."""
+"""The live view of training: a bar on a terminal; elsewhere plain lines, after the first step and then one a minute."""
 
 import sys
 import time
@@ -55,9 +55,12 @@ class Display:
         return self
 
     def __call__(self, progress: Any) -> None:
-        text = "compiling" if progress.phase == "compiling" else describe(progress)
+        compiling = progress.phase == "compiling"
+        text = "compiling" if compiling else describe(progress)
         if self.bar is not None:
             self.bar.update(self.task, total=max(progress.steps, 1), completed=progress.step, description=text)
+        elif compiling:
+            print(text, file=self.stream, flush=True)
         elif time.monotonic() - self.last >= PLAIN_SECONDS or progress.step == progress.steps:
             self.last = time.monotonic()
             print(text, file=self.stream, flush=True)

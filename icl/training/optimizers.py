@@ -78,13 +78,14 @@ class SGD(Optimizer):
         return _flat(optax.trace(self.momentum))
 
 
-@Optimizer.registry.add("muon", papers=("jordan-2024", "liu-2025"))
+@Optimizer.registry.add("muon", papers=("jordan-2024", "liu-2025", "boissin-2025"))
 class Muon(Optimizer):
     """Orthogonalized momentum for the weight matrices of the blocks, Adam for everything else.
 
-    A matrix's Nesterov momentum is replaced by its polar factor (five Newton-Schulz steps) times
-    .2 sqrt(max(rows, columns)), which gives updates the size of Adam's, so one learning rate serves both (Liu et al.
-    2025). Matrices are found by path (a `weight` below `blocks`), the last two axes of a leaf being the matrix.
+    A matrix's Nesterov momentum is replaced by its polar factor (four Newton-Schulz steps after an almost orthogonal
+    preconditioner, which do what five do without it: Boissin et al. 2025) times .2 sqrt(max(rows, columns)), which
+    gives updates the size of Adam's, so one learning rate serves both (Liu et al. 2025). Matrices are found by path (a
+    `weight` below `blocks`), the last two axes of a leaf being the matrix.
     """
 
     default_rate: ClassVar[float] = 5e-3
@@ -100,7 +101,9 @@ class Muon(Optimizer):
             return jax.tree.map(lambda u: 0.2 * math.sqrt(max(u.shape[-2:])) * u, updates), state
 
         matrices = optax.chain(
-            contrib.scale_by_muon(beta=self.momentum, weight_dimension_numbers=dimensions),
+            contrib.scale_by_muon(
+                ns_steps=4, beta=self.momentum, preconditioning="aol", weight_dimension_numbers=dimensions
+            ),
             optax.GradientTransformation(lambda params: optax.EmptyState(), rescale),
         )
         matrices, rest = _stacked(matrices), _flat(optax.scale_by_adam(self.b1, self.b2))

@@ -11,6 +11,9 @@ from icl.models.mixers.base import Mixer, MixerConfig, Visible
 from icl.models.parts import Linear, affine, initial_std
 from icl.taps import tap
 
+# Rows of a mask that attend together (`attend_in_blocks`).
+ROWS = 40
+
 
 @MixerConfig.registry.add("softmax", papers=("vaswani-2017",))
 class SoftmaxAttention(MixerConfig):
@@ -48,7 +51,7 @@ class Attention(Mixer):
     def __call__(self, x: Float[Array, "T E"], visible: Visible | None = None) -> Float[Array, "T E"]:
         query, key, value = (self._split(linear(x)) for linear in (self.query, self.key, self.value))
         scores = tap(jnp.matmul(query, jnp.swapaxes(key, -1, -2)) * query.shape[-1] ** -0.5, "scores")
-        hidden = ~_mask(visible, x.shape[0])
+        hidden = ~jnp.asarray(_mask(visible, x.shape[0]))
         probabilities = jax.nn.softmax(jnp.where(hidden[None], -jnp.inf, scores.astype(jnp.float32)), -1)
         probabilities = tap(probabilities.astype(x.dtype), "probabilities")
         # A hidden token has weight 0, but 0 times NaN is NaN. A visible one that is NaN still shows, in its score.
@@ -59,15 +62,14 @@ class Attention(Mixer):
     def batched(
         self, x: Float[Array, "B T E"], visible: Visible | None, rows: tuple[int, ...] | None
     ) -> Float[Array, "B R E"]:
-        mask = _mask(visible, x.shape[1])
+        mask = np.asarray(_mask(visible, x.shape[1]))
         if rows is None:
             query, key, value = _project(x, self.query, self.key, self.value)
         else:
             index = np.asarray(rows)
             query, (key, value), mask = self.query(x[:, index]), _project(x, self.key, self.value), mask[index]
-        bias = jnp.where(mask, 0.0, -1e30).astype(jnp.float32)
         query = self._split(query) * (x.shape[-1] // self.heads) ** -0.5
-        return self.output(self._join(attend(query, self._split(key), self._split(value), bias)))
+        return self.output(self._join(attend_in_blocks(query, self._split(key), self._split(value), mask)))
 
     def _split(self, x: Float[Array, "*B T E"]) -> Float[Array, "*B H T K"]:
         return jnp.swapaxes(x.reshape(*x.shape[:-1], self.heads, -1), -2, -3)
@@ -77,8 +79,8 @@ class Attention(Mixer):
         return x.reshape(*x.shape[:-2], -1)
 
 
-def _mask(visible: Visible | None, length: int) -> Bool[Array, "T T"]:
-    return jnp.tril(jnp.ones((length, length), bool)) if visible is None else jnp.asarray(visible)
+def _mask(visible: Visible | None, length: int) -> Visible:
+    return np.tril(np.ones((length, length), bool)) if visible is None else visible
 
 
 def _project(x: Float[Array, "B T E"], *linears: Linear) -> list[Float[Array, "B T E"]]:
@@ -86,6 +88,24 @@ def _project(x: Float[Array, "B T E"], *linears: Linear) -> list[Float[Array, "B
     weight = jnp.concatenate([linear.weight for linear in linears], 1)
     biases = [linear.bias for linear in linears if linear.bias is not None]
     return jnp.split(affine(x, weight, jnp.concatenate(biases) if biases else None), len(linears), -1)
+
+
+def attend_in_blocks(
+    query: Float[Array, "B H R K"],
+    key: Float[Array, "B H T K"],
+    value: Float[Array, "B H T K"],
+    mask: Bool[np.ndarray, "R T"],
+) -> Float[Array, "B H R K"]:
+    """`attend` for about `ROWS` rows at a time, each time with the columns up to the last that any of them sees: half
+    of a long causal mask is never computed. Short blocks cost more in kernels than they save in arithmetic."""
+    blocks = max(1, round(len(mask) / ROWS))
+    parts = []
+    for part in np.array_split(np.arange(len(mask)), blocks):
+        rows = slice(int(part[0]), int(part[-1]) + 1)
+        columns = slice(int(np.flatnonzero(mask[rows].any(0))[-1]) + 1)
+        bias = jnp.where(mask[rows, columns], 0.0, -1e30).astype(jnp.float32)
+        parts.append(attend(query[:, :, rows], key[:, :, columns], value[:, :, columns], bias))
+    return parts[0] if blocks == 1 else jnp.concatenate(parts, 2)
 
 
 @jax.custom_vjp
@@ -112,8 +132,16 @@ def _attend_backward(saved, gradient):
     by_probability = jnp.matmul(gradient, jnp.swapaxes(value, -1, -2))
     centered = by_probability - jnp.sum(by_probability * probabilities, -1, keepdims=True)
     by_score = probabilities * centered
-    by_key = jnp.matmul(jnp.swapaxes(by_score, -1, -2), query)
-    return jnp.matmul(by_score, key), by_key, jnp.matmul(jnp.swapaxes(probabilities, -1, -2), gradient), None
+    by_key = jnp.matmul(_transposed(by_score), query)
+    by_value = jnp.matmul(_transposed(probabilities), gradient)
+    return jnp.matmul(by_score, key), by_key, by_value, None
+
+
+def _transposed(x: Float[Array, "*N R T"]) -> Float[Array, "*N T R"]:
+    """x with its last axes exchanged. XLA would fold this into the matrix product that reads it, which on a CPU makes a
+    product of many small matrices up to four times slower: there the result is laid out in memory instead."""
+    x = jnp.swapaxes(x, -1, -2)
+    return jax.lax.optimization_barrier(x) if jax.default_backend() == "cpu" else x
 
 
 attend.defvjp(_attend_forward, _attend_backward)
