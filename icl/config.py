@@ -24,7 +24,7 @@ from icl.training.schedules import Schedule, WarmupStableDecay, check_warmup
 class Training(Fields):
     """How the weights are found."""
 
-    steps: int = setting(5600, "optimizer steps", at_least=0)
+    steps: int = setting(6800, "optimizer steps", at_least=0)
     batch: int = setting(64, "fresh prompts per step", at_least=1)
     optimizer: Optimizer = setting(Muon(), "direction of a step")
     learning_rate: float | None = setting(None, "peak learning rate; none: the optimizer's default", above=0)

@@ -1,4 +1,4 @@
-"""What one prediction is worth on one prompt: arrays (position, step), before anything is averaged."""
+"""What a prediction is worth, where it is trained and where it is measured: arrays (position, step) of a prompt."""
 
 from collections.abc import Callable
 from typing import Any
@@ -30,10 +30,23 @@ def score(
         if bayes is not None:
             losses["distance"] = divergence(bayes, prediction, space, steps)
             main = main_metric(space)
-            losses["excess"] = losses[main] - _losses(bayes, prompt, space, steps)[main]
+            losses["excess"] = losses[main] - loss(bayes, prompt, space, steps)
         return losses
 
     return jax.vmap(one)(prediction, prompts, bayes)
+
+
+def loss(prediction: Prediction, prompt: Prompt, space: Space, steps: int) -> Float[Array, "P S"]:
+    """The main metric alone, of one prompt: what training minimizes."""
+    return _losses(prediction, prompt, space, steps)[main_metric(space)]
+
+
+def mean_loss(losses: Float[Array, "B P S"], scored: Float[Array, "B P *s"] | None) -> Float[Array, ""]:
+    """The mean over prompts, positions and steps, weighted by `scored` where the prompts have it."""
+    if scored is None:
+        return jnp.mean(losses)
+    weights = jnp.broadcast_to(scored.reshape(*losses.shape[:2], -1), losses.shape)
+    return jnp.sum(losses * weights) / jnp.maximum(jnp.sum(weights), 1)
 
 
 def main_metric(space: Space) -> str:

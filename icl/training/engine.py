@@ -15,9 +15,8 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, UInt
 
 from function_classes import plain
 from function_classes.base import FunctionClass, Prediction, Prompt
-from icl import prng
+from icl import prng, scoring
 from icl.config import Config
-from icl.losses import mean_loss, position_loss
 from icl.models.base import Learner
 from icl.programs import draw, options, predict
 from icl.training.optimizers import Optimizer
@@ -189,8 +188,8 @@ class Program:
 
     def _loss(self, predictions: Prediction, prompts: Prompt, weights) -> Float[Array, ""]:
         space, steps = self.config.task.y_space, self.config.task.steps
-        losses = jax.vmap(lambda prediction, prompt: position_loss(prediction, prompt, space, steps))
-        return mean_loss(losses(predictions, prompts), weights)
+        losses = jax.vmap(lambda prediction, prompt: scoring.loss(prediction, prompt, space, steps))
+        return scoring.mean_loss(losses(predictions, prompts), weights)
 
     def _validate_one(self, params: PyTree, validation: Validation) -> dict[str, Float[Array, ""]]:
         prompts = validation.prompts

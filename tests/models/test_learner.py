@@ -1,5 +1,7 @@
 """The transformer: two paths, one function; causal in every layout; sane at the start."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,9 +12,9 @@ import function_classes as fc
 from function_classes import Prompt
 from icl import taps
 from icl.layouts import Layout, Signature
-from icl.losses import position_loss
 from icl.models import Learner, ModelConfig
 from icl.models.mixers.softmax import attend
+from icl.scoring import loss
 from tests.harness import Interventions
 
 SMALL = {"depth": 2, "width": 16, "heads": 2, "max_points": 9}
@@ -80,9 +82,18 @@ def test_loss_at_the_start_is_near_that_of_knowing_nothing(task, init):
     layout = "stream" if task in ("markov", "letter-digit") else "interleaved"
     learner, prompts = make(task, layout, init=init), TASKS[task].batch(jax.random.key(4), 256)
     space, steps = TASKS[task].y_space, TASKS[task].steps
-    loss = jax.vmap(lambda p, prompt: position_loss(p, prompt, space, steps))(learner.batched(prompts), prompts)
-    null = np.log(space.n) if space.kind == "symbols" else float(jnp.sum(prompts.scores**2) / loss.size)
-    assert 0.7 * null < float(jnp.mean(loss)) < 2.0 * null
+    losses = jax.vmap(lambda p, prompt: loss(p, prompt, space, steps))(learner.batched(prompts), prompts)
+    null = np.log(space.n) if space.kind == "symbols" else float(jnp.sum(prompts.scores**2) / losses.size)
+    assert 0.7 * null < float(jnp.mean(losses)) < 2.0 * null
+
+
+def test_the_loss_takes_distributions_as_targets():
+    learner, task = make("markov", "stream"), TASKS["markov"]
+    prompt = task.sample(jax.random.key(8))
+    soft = jax.nn.softmax(jax.random.normal(jax.random.key(9), (task.points, task.y_space.n)))
+    prediction = learner(prompt)
+    found = loss(prediction, dataclasses.replace(prompt, targets=soft), task.y_space, 1)
+    np.testing.assert_allclose(found[:, 0], -jnp.sum(soft * prediction.as_log_probs(task.y_space), -1), rtol=1e-5)
 
 
 def test_bfloat16_is_near_float32_and_finite_in_its_gradient():
