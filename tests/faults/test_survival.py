@@ -41,6 +41,23 @@ def held(self, state, start, stop, data):
 Program.chunk = held
 """
 
+# A plugin that sets the clock back by decades once training begins.
+BACK = """
+import datetime, types
+from icl.runs import directory, lock, provenance
+from icl.training.engine import Program
+class Past(datetime.datetime):
+    @classmethod
+    def now(cls, zone=None):
+        return cls(1999, 12, 31, tzinfo=zone)
+chunk = Program.chunk
+def later(self, state, start, stop, data):
+    for module in (directory, lock, provenance):
+        module.datetime = types.SimpleNamespace(datetime=Past, UTC=datetime.UTC)
+    return chunk(self, state, start, stop, data)
+Program.chunk = later
+"""
+
 
 def plugin(tmp_path: Path, code: str) -> list[str]:
     file = tmp_path / "plugin.py"
@@ -65,6 +82,15 @@ def test_killed_three_times(tmp_path, undisturbed):
     assert said.code == 0, said.err
     assert result(run) == result(undisturbed)
     assert not list((run / "checkpoints").glob(".tmp-*"))
+
+
+def test_clock_set_back(tmp_path, undisturbed):
+    said = icl(*plugin(tmp_path, BACK), *RUN, "--out", tmp_path / "runs")
+    assert said.code == 0, said.err
+    run = only(tmp_path / "runs")
+    assert result(run) == result(undisturbed)
+    assert status(run)["updated"].startswith("1999")
+    assert "finished" in icl("runs", "--out", tmp_path / "runs").out
 
 
 def test_disk_full_three_times(tmp_path, undisturbed):
