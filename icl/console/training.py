@@ -28,6 +28,7 @@ def start(
     from function_classes.fields import ConfigError, Problem
     from icl import custom
     from icl.console import options
+    from icl.training import memory
 
     if task is None and preset is None and file is None:
         message = "which function class? icl run linear-regression (icl list function-classes)"
@@ -35,6 +36,7 @@ def start(
     if task is not None:
         task = custom.resolve(task)
     configs = options.configs(task, settings, preset, file)
+    memory.check(configs)
     if dry:
         typer.echo(json.dumps([c.dump() for c in configs]) if as_json else "\n\n".join(plan(c, out) for c in configs))
         return 0

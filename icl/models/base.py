@@ -38,6 +38,11 @@ class ModelConfig(Fields):
     def make(self, task: FunctionClass, *, key: PRNGKeyArray) -> "Learner":
         raise NotImplementedError
 
+    def prompt_bytes(self, task: FunctionClass) -> int:
+        """Bytes that training on one prompt takes at the very least: its tokens, in float32."""
+        signature = Signature.of(task)
+        return 4 * self.layout.length(task.points, signature) * self.layout.features(signature)
+
 
 class Learner(eqx.Module):
     """A predictor with a trainable network: tokens of the prompt, network, outputs read as predictions."""

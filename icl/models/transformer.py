@@ -40,6 +40,13 @@ class Transformer(ModelConfig):
         reason = self.mixer.refuses(self.width, self.heads)
         return found + ([("heads", reason)] if reason else [])
 
+    def prompt_bytes(self, task: FunctionClass) -> int:
+        """What the backward pass needs of every block: residuals, hidden units, and half of the attention's square."""
+        length = self.layout.length(task.points, Signature.of(task))
+        size = 2 if self.compute == "bfloat16" else 4
+        square = length**2 // 2 * self.heads if isinstance(self.mixer, SoftmaxAttention) else 0
+        return super().prompt_bytes(task) + size * self.depth * (length * self.width * (2 + self.mlp_ratio) + square)
+
     def make(self, task: FunctionClass, *, key: PRNGKeyArray) -> Learner:
         signature = Signature.of(task)
         max_points = self.max_points or task.points

@@ -21,6 +21,7 @@ from icl.runs import checkpoints, metrics, provenance
 from icl.runs.directory import RunDirectory, State
 from icl.runs.errors import AlreadyARun, Diverged, NotARun
 from icl.runs.signals import interruptible
+from icl.training import memory
 from icl.training.engine import Program, program_key
 from icl.training.trainer import Progress, Watcher, fit
 
@@ -122,6 +123,7 @@ def run_all(
     leave: bool = True,
 ) -> Session:
     """Brings every configuration to its last step. The worst exit code of all groups is the session's."""
+    memory.check(configs)
     with interruptible(leave) as interruption:
         directories = [_place(config, root, name, fresh) for config in configs]
         for group in groups(configs, directories):

@@ -71,6 +71,7 @@ def test_settings_and_names(tmp_path):
         ([*toml("text"), "--heads", "3"], 2, "model.heads: 3 does not divide model.width = 64; use 1, 2, 4, 8, 16"),
         (toml("absent"), 2, "cannot be read: No such file"),
         ([*run, "--noise-std", "1e39"], 2, "task.noise_std: expected a number, got 1e+39 (beyond float32)"),
+        ([*run, "--points", "1000000000"], 2, "64 prompts of 1000000000 points at a time need at least"),
         ([*run, "--seeds", "0"], 2, "'--seeds'"),
         ([*run, "--depth"], 2, "--depth: expects a value"),
         (["run", "--depth", "x", "linear-regression"], 2, "model.depth: expected a whole number, got 'x'"),
