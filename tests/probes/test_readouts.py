@@ -1,0 +1,96 @@
+"""Read-outs on a network whose residual stream is known: it holds the target, rotated, from one layer on."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import function_classes as fc
+import probes
+from function_classes import NotAvailable
+from icl import layouts, references
+from icl.layouts import Signature
+from icl.models import Learner
+from icl.taps import tap
+from probes.readout import readable, shuffled
+
+TASK = fc.get("linear-regression", dim=2, points=6, noise_std=0.4)
+WIDTH = 2 * TASK.dim + 1
+SIZES = {"train": 512, "steps": 200, "hidden": 16}
+
+
+class Layer(eqx.Module):
+    """Appends a function of the tokens seen so far, then rotates."""
+
+    rotation: jax.Array
+    target: str = eqx.field(static=True)
+
+    def __call__(self, tokens):
+        shown = jnp.concatenate([tokens[1:, TASK.dim :], jnp.zeros((1, TASK.dim + 1))])
+        xs, ys = shown[:, : TASK.dim], shown[:, TASK.dim]
+        prompt = fc.Prompt(xs, ys)
+        names = {"weights": TASK.posterior(prompt).weights, "moment": probes.get("moment-readout").target(TASK, prompt)}
+        extra = names.get(self.target, jnp.zeros_like(xs))
+        return tap(jnp.concatenate([tokens, extra], -1) @ self.rotation, "residual")
+
+
+class Known(eqx.Module):
+    """The target is absent from layer 0 and present in layer 1."""
+
+    layers: tuple[Layer, Layer]
+
+    def __init__(self, target):
+        turn = lambda seed: jnp.linalg.qr(jax.random.normal(jax.random.key(seed), (WIDTH + 2, WIDTH + 2)))[0]  # noqa: E731
+        self.layers = Layer(turn(0), "none"), Layer(turn(1), target)
+
+    def __call__(self, tokens, position_ids, visible=None, rows=None):
+        return sum(layer(tokens)[:, :1] for layer in self.layers)
+
+
+def learner(target):
+    return Learner(Known(target), layouts.Paired(), Signature.of(TASK))
+
+
+@pytest.mark.parametrize(("name", "target"), [("weight-readout", "weights"), ("moment-readout", "moment")])
+@pytest.mark.parametrize("read", ["token", "attention"])
+def test_the_layer_that_holds_the_target_is_found(name, target, read):
+    result = probes.get(name, read=read, **SIZES)(learner(target), task=TASK, key=jax.random.key(1), prompts=64)
+    absent, present = result.arrays["linear"]
+    assert np.all(present < (1e-3 if read == "token" else 0.3))
+    assert np.all(absent > 0.3)
+    if read == "token":
+        # A gelu layer has to learn the identity that the linear read-out is given.
+        assert np.mean(result.arrays["mlp"][1]) < 0.5 * np.mean(result.arrays["mlp"][0])
+
+
+def test_decoded_means_better_than_on_the_shuffled_network():
+    readout = probes.get("weight-readout")
+    own, control = np.array([[0.9], [0.11], [0.1]]), np.array([[0.9], [0.8], [0.8]])
+    arrays = {"linear": own, "linear_control": control, "mlp": own, "mlp_control": 1.5 * own}
+    assert "linear read-out: decoded from layer 1 on, error 0.11, control 0.8" in readout._answer(arrays)
+    assert "one hidden layer: not decoded" in readout._answer(arrays)
+
+
+def test_the_shuffled_network_has_the_same_numbers_elsewhere():
+    before = learner("none")
+    after = shuffled(before, jax.random.key(2))
+    for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+        np.testing.assert_array_equal(np.sort(a, None), np.sort(b, None))
+        assert np.any(a != b)
+
+
+def test_tokens_that_a_readout_may_use_have_been_seen():
+    seen = readable(learner("none"), TASK, "attention")
+    np.testing.assert_array_equal(seen, np.tril(np.ones((6, 6), bool)))
+    np.testing.assert_array_equal(readable(learner("none"), TASK, "token"), np.eye(6, dtype=bool))
+
+
+def test_refusals():
+    readout = probes.get("weight-readout")
+    with pytest.raises(NotAvailable, match="residual stream, not Ridge"):
+        readout(references.get("ridge"), task=TASK, key=jax.random.key(3))
+    with pytest.raises(NotAvailable, match="posterior over linear weights"):
+        readout(references.get("null"), task=fc.get("markov"), key=jax.random.key(3))
+    with pytest.raises(NotAvailable, match="at least 3 points"):
+        readout(references.get("null"), task=fc.get("linear-regression", points=2), key=jax.random.key(3))
