@@ -1,0 +1,92 @@
+"""How does a prediction depend on its query? Sensitivities d prediction_k / d x_k, compared with those of references.
+
+Von Oswald et al. 2022 compare a trained net with gradient descent by three numbers: the mean absolute difference of the
+predictions, the mean norm of the difference of the sensitivities ("model diff"), and their mean cosine ("model cos").
+For a predictor that is linear in the query the sensitivity is its weight vector.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from function_classes.base import FunctionClass, Predictor, Prompt
+from function_classes.spaces import Real
+from icl import references
+from icl.errors import run, settle
+from icl.references.base import LinearPredictor
+from icl.resampling import mean_interval, resamples
+from icl.tables import Table
+from probes.base import Probe, ProbeResult
+
+# Added to norms in the cosine, as in the paper's code: a prediction that ignores its query has cosine 0.
+FLOOR = 1e-8
+
+
+@Probe.registry.add("sensitivity", papers=("von-oswald-2022",))
+class Sensitivity(Probe):
+    """Against Bayes where it is linear in the query, and every standard reference that has weights, for each k >= 1."""
+
+    question = "Does the prediction depend on the query as that of gradient descent, ridge or Bayes does?"
+    rule = "nearest by the mean cosine over k >= 1; the same dependence where that is at least 0.99"
+
+    def refuses(self, task: FunctionClass) -> str | None:
+        vector = isinstance(task.x_space, Real) and len(task.x_space.shape) == 1
+        if not vector or task.y_space != Real() or task.steps > 1:
+            return f"needs vectors in and a number out, and {task.name} has no derivative by a query"
+        return "needs at least 2 points" if task.points < 2 else None
+
+    def measure(self, predictor: Any, task: FunctionClass, key: PRNGKeyArray, prompts: int) -> ProbeResult:
+        draw, calibration = jax.random.split(key)
+        batch = jax.vmap(Prompt.hide)(task.batch(draw, prompts))
+        own, answers = sensitivities(predictor, batch), np.asarray(run(predictor, batch).as_mean(task.y_space))
+        named = {name: settle(r, task, calibration) for name, r in references.standard(task).items()}
+        known = {name: r for name, r in named.items() if isinstance(r, LinearPredictor)}
+        draws, rows = resamples(prompts), []
+        cosines: dict[str, np.ndarray] = {}
+        for name, reference in known.items():
+            other = np.asarray(jax.vmap(lambda p, r=reference: r.weights(p))(batch))
+            said = np.asarray(run(reference, batch).as_mean(task.y_space))
+            cosines[name] = _cosine(own, other)
+            values = {
+                "cosine": cosines[name],
+                "sensitivity_difference": np.linalg.norm(own - other, axis=-1),
+                "prediction_difference": np.abs(answers - said),
+            }
+            for metric, value in values.items():
+                for k in range(1, task.points):
+                    interval = mean_interval(value[:, k], draws)
+                    rows.append((name, -1, k, metric, "raw", *interval, prompts))
+        typical = {name: float(np.mean(cosine[:, 1:])) for name, cosine in cosines.items()}
+        order = sorted(typical, key=lambda name: -typical[name])
+        same = "the same dependence" if typical[order[0]] >= 0.99 else "not the same dependence"
+        answer = f"{same}; nearest: " + ", ".join(f"{name} (cosine {typical[name]:.4f})" for name in order[:3])
+        arrays = {"sensitivity": own}
+        axes = {"sensitivity": ("prompt", "position", "dim")}
+        return ProbeResult(self.name, self.question, self.rule, answer, Table.from_rows(rows), arrays, axes)
+
+
+def sensitivities(predictor: Predictor, batch: Prompt) -> Float[np.ndarray, "B P D"]:
+    """d prediction_k / d x_k for every prompt and k, by reverse differentiation."""
+    points = batch.ys.shape[1]
+
+    def one(prompt: Prompt) -> Float[Array, "P D"]:
+        def at(k: Array) -> Float[Array, "D"]:
+            def predict(x: Float[Array, "D"]) -> Array:
+                changed = Prompt(prompt.xs.at[k].set(x), prompt.ys, None, prompt.targets, prompt.scored)
+                mean = predictor(changed).mean
+                assert mean is not None
+                return mean[k]
+
+            return jax.grad(predict)(prompt.xs[k])
+
+        return jax.lax.map(at, jnp.arange(points))
+
+    return np.asarray(jax.jit(lambda prompts: jax.lax.map(one, prompts, batch_size=64))(batch))
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    norms = (np.linalg.norm(a, axis=-1) + FLOOR) * (np.linalg.norm(b, axis=-1) + FLOOR)
+    return np.sum(a * b, -1) / norms
