@@ -14,6 +14,9 @@ from icl import style
 from icl.runs import atomic
 from icl.tables import COLUMNS, Table
 
+# Positive values that span more than this factor are drawn on a logarithmic axis.
+WIDE = 30.0
+
 
 class ProbeResult:
     """What a probe measured. `table` is in the one long schema; `arrays` hold raw values, with their `axes` by name."""
@@ -62,7 +65,7 @@ class ProbeResult:
                     axis.fill_between(k, low, high, color=look["color"], alpha=0.15, linewidth=0)
                 unit = rows["normalization"][0]
                 axis.set(xlabel="examples seen, k", ylabel=f"{metric.replace('_', ' ')} ({unit.replace('_', ' ')})")
-                if np.nanmin(rows["value"]) > 0 and metric != "linearity_r2":
+                if np.nanmin(rows["value"]) > 0 and np.nanmax(rows["value"]) > WIDE * np.nanmin(rows["value"]):
                     axis.set_yscale("log")
                 axis.xaxis.get_major_locator().set_params(integer=True)
             axes[0, 0].set_title(self.name)
