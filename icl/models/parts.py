@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-Init = Literal["gpt2", "fan-in"]
+Init = Literal["gpt2", "fan-in"] | float
 
 
-def initial_std(init: str, fan_in: int, residual_depth: int = 0) -> float:
+def initial_std(init: Init, fan_in: int, residual_depth: int = 0) -> float:
     """Standard deviation of a weight matrix at the start.
 
     gpt2: .02, and .02 / sqrt(2L) for the 2L projections that write into the residual stream. fan-in: 1 / sqrt(fan_in),
