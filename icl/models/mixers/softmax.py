@@ -98,7 +98,7 @@ def _mask(visible: Visible | None, length: int) -> Visible:
     return np.tril(np.ones((length, length), bool)) if visible is None else visible
 
 
-def _project(x: Float[Array, "B T E"], *linears: Linear) -> list[Float[Array, "B T E"]]:
+def _project(x: Float[Array, "B T E"], *linears: Linear) -> list[Float[Array, "B T I"]]:
     """Several projections as one matrix product."""
     weight = jnp.concatenate([linear.weight for linear in linears], 1)
     biases = [linear.bias for linear in linears if linear.bias is not None]
