@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.base import BayesKind, FunctionClass, NotAvailable, Prediction, Prompt
 from function_classes.fields import setting
-from function_classes.inputs import Gaussian, InputLaw
+from function_classes.inputs import Gaussian, InputLaw, unfit
 from function_classes.posteriors import linear_filter, log_normal
 from function_classes.spaces import Real
 
@@ -47,6 +47,9 @@ class ChainOfThought(FunctionClass):
     noise_std: float = setting(0.1, "standard deviation of the noise on every pre-activation", at_least=0, below=1)
     slope: float = setting(0.1, "slope of the leaky ReLU at negative values", above=0, at_most=1)
     inputs: InputLaw = setting(Gaussian(), "law of the inputs")
+
+    def problems(self):
+        return unfit(self.inputs, self.dim)
 
     @property
     def x_space(self) -> Real:

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
 from function_classes.base import BayesKind, FunctionClass, Prediction, Prompt
 from function_classes.fields import setting
-from function_classes.inputs import InputLaw, Uniform
+from function_classes.inputs import InputLaw, Uniform, unfit
 from function_classes.kernels import Kernel, KernelPosterior, covariance, kernel_filter, kernel_predict
 from function_classes.posteriors import log_normal
 from function_classes.spaces import Real
@@ -52,6 +52,9 @@ class GaussianProcess(FunctionClass):
     period: float = setting(1.0, "period of every coordinate; read by the periodic kernel alone", above=0)
     noise_std: float = setting(0.1, "standard deviation of the label noise, in the unit of y", at_least=0)
     inputs: InputLaw = setting(Uniform(low=-2.0, high=2.0), "law of the inputs")
+
+    def problems(self):
+        return unfit(self.inputs, self.dim)
 
     @property
     def x_space(self) -> Real:

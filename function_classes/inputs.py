@@ -1,5 +1,6 @@
 """Laws of the inputs of classes x -> y: rows drawn independently, with stated second moment."""
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 import jax
@@ -14,6 +15,10 @@ class InputLaw(Fields):
     """Draws rows x of a given dimension. The law never depends on the task, so it carries no evidence about it."""
 
     registry: ClassVar[Registry] = Registry("input law", "function_classes", "icl.input_laws")
+
+    def refuses(self, dim: int) -> str | None:
+        """None, or why there are no such inputs of that dimension."""
+        return None
 
     def sample(self, key: PRNGKeyArray, points: int, dim: int) -> Float[Array, "P D"]:
         raise NotImplementedError
@@ -56,3 +61,23 @@ class PowerLaw(InputLaw):
         spectrum = jnp.arange(1, dim + 1, dtype=jnp.float32) ** -self.exponent
         spectrum = spectrum * dim / jnp.sum(spectrum)
         return jnp.sqrt(spectrum)[None, :] * jax.random.normal(key, (points, dim))
+
+
+@InputLaw.registry.add("diagonal", papers=("zhang-2023",))
+class Diagonal(InputLaw):
+    """x ~ N(0, diag(eigenvalues))."""
+
+    eigenvalues: tuple[float, ...] = setting((2.0, 1.0, 0.5, 0.25, 0.25), "variances, one per coordinate", above=0)
+
+    def refuses(self, dim: int) -> str | None:
+        count = len(self.eigenvalues)
+        return None if count == dim else f"inputs 'diagonal' has {count} eigenvalues, and dim is {dim}"
+
+    def sample(self, key: PRNGKeyArray, points: int, dim: int) -> Float[Array, "P D"]:
+        return jnp.sqrt(jnp.asarray(self.eigenvalues))[None, :] * jax.random.normal(key, (points, dim))
+
+
+def unfit(law: InputLaw, dim: int) -> Iterable[Problem]:
+    """The problem of a class whose field `inputs` is a law that cannot have its dimension."""
+    reason = law.refuses(dim)
+    return () if reason is None else (Problem("inputs", reason),)

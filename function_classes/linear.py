@@ -6,7 +6,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.base import BayesKind, FunctionClass, Prediction, Prompt
 from function_classes.fields import setting
-from function_classes.inputs import Gaussian, InputLaw
+from function_classes.inputs import Gaussian, InputLaw, unfit
 from function_classes.posteriors import LinearPosterior, linear_filter, log_normal
 from function_classes.spaces import Real
 
@@ -28,6 +28,9 @@ class LinearRegression(FunctionClass):
     noise_std: float = setting(0.5, "standard deviation of the label noise, in the unit of y", at_least=0)
     weight_std: float = setting(1.0, "standard deviation of every weight", above=0)
     inputs: InputLaw = setting(Gaussian(), "law of the inputs")
+
+    def problems(self):
+        return unfit(self.inputs, self.dim)
 
     @property
     def x_space(self) -> Real:

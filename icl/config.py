@@ -11,7 +11,7 @@ from typing import Any, Literal
 from function_classes import fields, plain
 from function_classes.base import FunctionClass
 from function_classes.fields import ConfigError, Fields, Problem, nearest, setting
-from icl import layouts, presets
+from icl import presets
 from icl.layouts import Signature
 from icl.models.base import ModelConfig
 from icl.models.transformer import Transformer
@@ -72,6 +72,10 @@ class Config(Fields):
             yield Problem(f"model.{path}", message)
         for problem in self.training.curriculum.refuses(self.task):
             yield Problem(f"training.curriculum.{problem.path}", problem.message)
+        layout, signature = self.model.layout, Signature.of(self.task)
+        if self.training.curriculum.points_start is not None and layout.predicted(1, signature) is not None:
+            message = f"layout {layout.name!r} predicts the last position alone, so points cannot grow; "
+            yield Problem("training.curriculum.points_start", message + "use --set model.layout.query=every")
 
     @classmethod
     def create(cls, task: Any = None, /, *, preset: str | None = None, **settings: Any) -> "Config":
@@ -202,12 +206,14 @@ def _complete(tree: dict[str, Any]) -> dict[str, Any]:
         return tree
     model, training = {"name": "transformer", **model}, dict(training)
     optimizer = name_of(training.get("optimizer", "muon"))
-    if "layout" not in model:
+    layout = model.get("layout", {})
+    if isinstance(layout, Mapping) and "name" not in layout:
         try:
             task = fields.coerce(FunctionClass, tree["task"])
-            model["layout"] = plain.dump(layouts.default(Signature.of(task)))
+            usual = ModelConfig.registry.find(model["name"]).usual_layout(Signature.of(task))
+            model["layout"] = plain.dump(usual) | dict(layout)
         except ConfigError:
-            pass  # the task's own problems are reported with everything else
+            pass  # problems of the task or the model are reported with everything else
     if training.get("learning_rate") is None and isinstance(optimizer, str) and optimizer in Optimizer.registry:
         training["learning_rate"] = Optimizer.registry.find(optimizer).default_rate
     steps, schedule = training.get("steps"), training.get("schedule")

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from function_classes.base import FunctionClass, Prompt
 from function_classes.fields import Fields, setting
@@ -29,8 +29,17 @@ class Signature(NamedTuple):
         return cls(task.x_space, task.y_space, task.steps)
 
 
+class Pass(NamedTuple):
+    """What one pass for one position shows: `Layout.single`."""
+
+    tokens: Float[Array, "T F"]
+    position_ids: Int[Array, "T"]
+    visible: Bool[Array, "T T"]
+
+
 class Layout(Fields):
-    """Tokens of one prompt, and where its predictions are read. All but `tokens` depend on sizes alone (NumPy)."""
+    """Tokens of one prompt, and where its predictions are read. All but `tokens` and `single` depend on sizes alone
+    (NumPy)."""
 
     registry: ClassVar[Registry] = Registry("layout", "icl.layouts", "icl.layouts")
 
@@ -63,6 +72,19 @@ class Layout(Fields):
 
     def visible(self, points: int, signature: Signature) -> np.ndarray | None:
         """(T, T) booleans, entry [i, j] true where token i may attend to token j; None means j <= i."""
+        return None
+
+    def predicted(self, points: int, signature: Signature) -> np.ndarray | None:
+        """(P,) booleans, the positions that one pass predicts; None: all. Where it is not None, training has a loss at
+        these positions only, and `single` makes the pass for any other."""
+        return None
+
+    def single(self, prompt: Prompt, signature: Signature, k: Int[Array, ""]) -> Pass:
+        """The pass that predicts position k alone, in its last token. Nothing later than k is in its tokens."""
+        raise NotImplementedError
+
+    def slot(self, signature: Signature) -> slice | None:
+        """The channels that hold y in tokens that show it and 0 in tokens that ask for it; None: there are none."""
         return None
 
 
@@ -110,6 +132,9 @@ class Interleaved(Layout):
         rows = jnp.concatenate([x, y], axis=1).reshape(-1, width)
         return rows[: self.length(points, signature)]
 
+    def slot(self, signature: Signature) -> slice | None:
+        return slice(0, signature.y.features) if self.channels == "separate" and signature.steps == 1 else None
+
     def read(self, points: int, signature: Signature) -> np.ndarray:
         index = np.arange(points * (1 + signature.steps)).reshape(points, -1)[:, : signature.steps]
         return index if signature.steps > 1 else index[:, 0]
@@ -154,36 +179,68 @@ class Paired(Layout):
 
 @Layout.registry.add("joint", papers=("von-oswald-2022", "zhang-2023"))
 class Joint(Layout):
-    """(x_i, y_i) context tokens and a query (x_k, 0) for every k, all in one pass of 2P - 1 tokens.
+    """(x_i, y_i) context tokens and queries (x_k, 0).
 
-    Context token i attends causally to the context; query k attends to itself and to the k examples before it, and
-    nothing attends to a query. This equals P separate passes whose contexts are causal. A last channel marks queries.
-    The position id of query k is that of context token k.
+    `query = every` asks for every k in one pass of 2P - 1 tokens: context token i attends causally to the context,
+    query k to the k examples before it. This equals P separate passes whose contexts are causal. `query = last` is the
+    papers' own: P - 1 context tokens that all see each other and one query, T = P. A pass then predicts position P - 1
+    alone, so that is where the loss is; any other k takes a pass of its own, in which later examples are blank and
+    nobody sees them. In both, nothing attends to a query but, with `sees_itself`, itself (Zhang; not von Oswald). The
+    position id of query k is that of context token k. `marker` adds a last channel that marks queries.
     """
 
+    query: Literal["every", "last"] = setting("every", "queries for all positions in one pass, or one at the end")
+    marker: bool = setting(True, "whether a last channel marks queries; false: tokens are (x, y) only")
+    sees_itself: bool = setting(True, "whether a query is among its own keys")
+
     def features(self, signature: Signature) -> int:
-        return signature.x.features + signature.y.features + 1
+        return signature.x.features + signature.y.features + int(self.marker)
 
     def length(self, points: int, signature: Signature) -> int:
-        return 2 * points - 1
+        return points if self.query == "last" else 2 * points - 1
 
     def tokens(self, prompt: Prompt, signature: Signature) -> Float[Array, "T F"]:
+        if self.query == "last":
+            return self.single(prompt, signature, jnp.int32(prompt.points - 1)).tokens
         x, y = _examples(prompt, signature)
-        context = jnp.concatenate([x, y, jnp.zeros_like(x[:, :1])], -1)[:-1]
-        queries = jnp.concatenate([x, jnp.zeros_like(y), jnp.ones_like(x[:, :1])], -1)
-        return jnp.concatenate([context, queries])
+        return jnp.concatenate([self._rows(x, y, 0.0)[:-1], self._rows(x, jnp.zeros_like(y), 1.0)])
+
+    def _rows(self, x: Float[Array, "N X"], y: Float[Array, "N Y"], mark: float) -> Float[Array, "N F"]:
+        return jnp.concatenate([x, y, *([jnp.full_like(x[:, :1], mark)] if self.marker else [])], -1)
 
     def read(self, points: int, signature: Signature) -> np.ndarray:
-        return np.arange(points - 1, 2 * points - 1)
+        return np.full(points, points - 1) if self.query == "last" else np.arange(points - 1, 2 * points - 1)
+
+    def slot(self, signature: Signature) -> slice:
+        return slice(signature.x.features, signature.x.features + signature.y.features)
 
     def position_ids(self, points: int, signature: Signature) -> np.ndarray:
-        return np.concatenate([np.arange(points - 1), np.arange(points)])
+        queries = np.arange(points)
+        return np.concatenate([queries[:-1], queries[-1:] if self.query == "last" else queries])
 
     def visible(self, points: int, signature: Signature) -> np.ndarray:
         context, query = np.arange(points - 1), np.arange(points)
+        if self.query == "last":
+            visible = np.ones((points, points), bool)
+            visible[:, -1] = False
+            visible[-1, -1] = self.sees_itself
+            return visible
         to_context = np.concatenate([context[None, :] <= context[:, None], context[None, :] < query[:, None]])
-        to_query = np.concatenate([np.zeros((points - 1, points), bool), np.eye(points, dtype=bool)])
+        itself = np.eye(points, dtype=bool) & self.sees_itself
+        to_query = np.concatenate([np.zeros((points - 1, points), bool), itself])
         return np.concatenate([to_context, to_query], axis=1)
+
+    def predicted(self, points: int, signature: Signature) -> np.ndarray | None:
+        return np.arange(points) == points - 1 if self.query == "last" else None
+
+    def single(self, prompt: Prompt, signature: Signature, k: Int[Array, ""]) -> Pass:
+        x, y = _examples(prompt, signature)
+        shown = jnp.arange(prompt.points - 1) < k
+        context = jnp.where(shown[:, None], self._rows(x, y, 0.0)[:-1], 0)
+        tokens = jnp.concatenate([context, self._rows(x[k][None], jnp.zeros_like(y[:1]), 1.0)])
+        ids = jnp.concatenate([jnp.arange(prompt.points - 1), k[None]])
+        visible = jnp.asarray(self.visible(prompt.points, signature))
+        return Pass(tokens, ids, visible & jnp.concatenate([shown, jnp.ones(1, bool)])[None, :])
 
 
 @Layout.registry.add("stream")

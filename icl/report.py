@@ -63,7 +63,7 @@ def title(run: Run) -> str:
     """The run in a few words, layout included: it is part of every result."""
     model = run.config.model
     depth, width = getattr(model, "depth", None), getattr(model, "width", None)
-    size = "" if depth is None else f"depth {depth}, width {width}, "
+    size = "" if depth is None else f"depth {depth}, " if width is None else f"depth {depth}, width {width}, "
     return f"{run.task.name}: {size}{model.layout.name} tokens"
 
 

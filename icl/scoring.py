@@ -5,7 +5,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Shaped
+import numpy as np
+from jaxtyping import Array, Bool, Float, Shaped
 
 from function_classes.base import FunctionClass, Prediction, Prompt
 from function_classes.posteriors import NOISELESS_FLOOR
@@ -47,6 +48,18 @@ def mean_loss(losses: Float[Array, "B P S"], scored: Float[Array, "B P *s"] | No
         return jnp.mean(losses)
     weights = jnp.broadcast_to(scored.reshape(*losses.shape[:2], -1), losses.shape)
     return jnp.sum(losses * weights) / jnp.maximum(jnp.sum(weights), 1)
+
+
+def only(
+    positions: Bool[Array | np.ndarray, "P"] | None, scored: Float[Array, "B P *s"] | None, prompts: Prompt
+) -> Float[Array, "B P *s"] | None:
+    """Weights of a loss over a batch of prompts that counts these positions alone; None: all that are scored."""
+    if positions is None:
+        return scored
+    kept = jnp.asarray(positions).astype(jnp.float32)
+    if scored is None:
+        return jnp.broadcast_to(kept[None], prompts.ys.shape[:2])
+    return scored * kept.reshape(1, -1, *[1] * (scored.ndim - 2))
 
 
 def main_metric(space: Space) -> str:

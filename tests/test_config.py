@@ -70,6 +70,11 @@ def test_a_field_added_later_keeps_old_identities():
         ({"points": 0}, "task.points", "at least 1"),
         ({"accumulate": 3}, "training.accumulate", "divide"),
         ({"dims_start": 9}, "training.curriculum.dims_start", "dim = 5"),
+        (
+            {"layout": {"name": "joint", "query": "last"}, "points_start": 3},
+            "training.curriculum.points_start",
+            "every",
+        ),
         ({"checkpoint_every": "often"}, "training.checkpoint_every", "log:40"),
     ],
 )

@@ -14,6 +14,7 @@ def _registries() -> dict[str, Any]:
     from function_classes.shifts import Shift
     from icl.layouts import Layout
     from icl.models import ModelConfig
+    from icl.models.constructions import Construction
     from icl.models.mixers import MixerConfig
     from icl.references import Reference
     from icl.training.optimizers import Optimizer
@@ -26,6 +27,7 @@ def _registries() -> dict[str, Any]:
         "layouts": Layout,
         "models": ModelConfig,
         "mixers": MixerConfig,
+        "constructions": Construction,
         "references": Reference,
         "optimizers": Optimizer,
         "schedules": Schedule,

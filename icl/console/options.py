@@ -56,11 +56,14 @@ def configs(task: str | None, settings: Sequence[tuple[str, str]], preset: str |
         tree[key] = tree.get(key, {}) | value if isinstance(value, dict) and isinstance(tree.get(key), dict) else value
     if task is not None and name_of(tree.get("task")) != task:
         tree["task"] = {"name": task}
+    # Bare names below belong to the model that is chosen here, not to the default one.
+    models = [text for name, text in settings if name in ("model", "model.name") and "," not in text]
+    known = tree | {"model": {"name": models[-1]}} if models else tree
     axes, problems = [], []
     for name, text in settings:
         try:
-            path = resolve(name, tree)
-            axes.append([(path, value) for value in _values(path, text, tree)])
+            path = resolve(name, known)
+            axes.append([(path, value) for value in _values(path, text, known)])
         except ConfigError as error:
             problems += error.problems
     found: dict[str, Any] = {}
@@ -93,7 +96,7 @@ def _values(path: str, text: str, tree: dict[str, Any]) -> list[Any]:
     annotation = _annotation(path, tree)
     if annotation is str:
         return [text]
-    if typing.get_origin(annotation) is tuple:
+    if typing.get_origin(annotation) is tuple or (text.startswith("[") and text.endswith("]")):
         return [[plain.parse(part) for part in text.strip("[]()").split(",") if part]]
     return [plain.parse(part.strip()) for part in text.split(",")]
 

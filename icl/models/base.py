@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from function_classes.base import FunctionClass, NotAvailable, Prediction, Prompt
 from function_classes.fields import Fields, setting
@@ -35,6 +35,11 @@ class ModelConfig(Fields):
             found.append(("max_points", f"must be at least the task's {task.points} points, got {self.max_points}"))
         return found
 
+    @classmethod
+    def usual_layout(cls, signature: Signature) -> Layout:
+        """The layout of a run that names none."""
+        return layouts.default(signature)
+
     def make(self, task: FunctionClass, *, key: PRNGKeyArray) -> "Learner":
         raise NotImplementedError
 
@@ -55,19 +60,51 @@ class Learner(eqx.Module):
     max_points: int | None = eqx.field(static=True, default=None)
 
     def __call__(self, prompt: Prompt) -> Prediction:
-        """Predictions for every position of one prompt. Raises NotAvailable beyond the positions the network holds."""
+        """Predictions for every position of one prompt, in as many passes as the layout needs. Raises NotAvailable
+        beyond the positions the network holds."""
         self._check(prompt.points)
+        if self.trained(prompt.points) is not None:
+            outputs = jax.lax.map(lambda k: self._single(prompt, k), jnp.arange(prompt.points))
+            return self._read(outputs, prompt.points)
         tokens = self.layout.tokens(prompt, self.signature)
         outputs = self.network(tokens, *self._static(prompt.points))
         return self._read(outputs, prompt.points)
 
     def batched(self, prompts: Prompt) -> Prediction:
-        """The same for prompts stacked along a first axis, on the fast path that training takes."""
+        """The same for prompts stacked along a first axis, in the one pass that training makes: where `trained` is not
+        None, outputs at other positions are 0."""
         points = prompts.ys.shape[1]
         self._check(points)
         tokens = jax.vmap(lambda p: self.layout.tokens(p, self.signature))(prompts)
         outputs = self.network.batched(tokens, *self._static(points))
+        trained = self.trained(points)
+        if trained is not None:
+            outputs = outputs * jnp.asarray(trained, outputs.dtype)[None, :, None]
         return jax.vmap(lambda o: self._read(o, points))(outputs)
+
+    def trained(self, points: int) -> np.ndarray | None:
+        """(P,) booleans: the positions that `batched` predicts and a loss may count; None: all."""
+        return self.layout.predicted(points, self.signature)
+
+    @property
+    def predict_at(self) -> Callable[[Prompt, Int[Array, ""] | int, Shaped[Array, "N *x"]], Prediction] | None:
+        """Many queries for one context, where a pass predicts one position: then one pass for each. None elsewhere."""
+        return self._predict_at if self.layout.predicted(1, self.signature) is not None else None
+
+    def _predict_at(self, prompt: Prompt, k: Int[Array, ""] | int, xs: Shaped[Array, "N *x"]) -> Prediction:
+        self._check(prompt.points)
+
+        def one(x: Shaped[Array, "*x"]) -> Prediction:
+            changed = Prompt(prompt.xs.at[k].set(x.astype(prompt.xs.dtype)), prompt.ys)
+            outputs = self._single(changed, jnp.asarray(k, jnp.int32))
+            return jax.tree.map(lambda leaf: leaf[0], self._read(outputs[None], 1))
+
+        return jax.vmap(one)(jnp.asarray(xs))
+
+    def _single(self, prompt: Prompt, k: Int[Array, ""]) -> Float[Array, "O"]:
+        """The output at position k, from a pass of its own."""
+        tokens, position_ids, visible = self.layout.single(prompt, self.signature, k)
+        return self.network(tokens, position_ids, visible, (tokens.shape[0] - 1,))[0]
 
     @property
     def log_predictive(self) -> Callable[[Prompt], Float[Array, "P *s"]] | None:
@@ -91,6 +128,7 @@ class Learner(eqx.Module):
         """Position ids, visibility, and the rows that are read (None where all are)."""
         signature = self.signature
         read = self.layout.read(points, signature).reshape(-1)
+        read = np.unique(read) if self.trained(points) is not None else read
         everything = len(read) == self.layout.length(points, signature)
         rows = None if everything else tuple(int(row) for row in read)
         return self.layout.position_ids(points, signature), self.layout.visible(points, signature), rows

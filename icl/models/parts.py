@@ -8,15 +8,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-Init = Literal["gpt2", "fan-in"]
+Init = Literal["gpt2", "fan-in"] | float
 
 
-def initial_std(init: str, fan_in: int, residual_depth: int = 0) -> float:
+def initial_std(init: Init, fan_in: int, residual_depth: int = 0) -> float:
     """Standard deviation of a weight matrix at the start.
 
     gpt2: .02, and .02 / sqrt(2L) for the 2L projections that write into the residual stream. fan-in: 1 / sqrt(fan_in),
-    likewise divided.
+    likewise divided. A number v: sqrt(v / fan_in) / .8796 for every matrix, as von Oswald et al. 2022 scale theirs.
     """
+    if isinstance(init, float):
+        return math.sqrt(init / fan_in) / 0.8796
     std = 0.02 if init == "gpt2" else 1 / math.sqrt(fan_in)
     return std / math.sqrt(2 * residual_depth) if residual_depth else std
 

@@ -6,13 +6,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from function_classes.base import FunctionClass
 from function_classes.fields import setting
 from icl.layouts import Signature
 from icl.models.base import Learner, ModelConfig, head_size
 from icl.models.mixers import Mixer, MixerConfig
+from icl.models.mixers.base import Visible
 from icl.models.mixers.softmax import SoftmaxAttention
 from icl.models.parts import MLP, LayerNorm, Linear, uniform_linear
 from icl.taps import tap
@@ -70,7 +71,7 @@ class Block(eqx.Module):
         self.mixer = config.mixer.make(width, config.heads, depth, init, key=mixer)
         self.mlp = MLP(width, config.mlp_ratio, config.activation, depth, init, key=mlp)
 
-    def __call__(self, x: Float[Array, "T E"], visible: np.ndarray | None = None) -> Float[Array, "T E"]:
+    def __call__(self, x: Float[Array, "T E"], visible: Visible | None = None) -> Float[Array, "T E"]:
         x = x + self.mixer(self.norm_mixer(x), visible)
         x = x + self.mlp(self.norm_mlp(x))
         return tap(x, "residual")
@@ -110,8 +111,8 @@ class Network(eqx.Module):
     def __call__(
         self,
         tokens: Float[Array, "T F"],
-        position_ids: np.ndarray,
-        visible: np.ndarray | None = None,
+        position_ids: Int[Array, "T"] | np.ndarray,
+        visible: Visible | None = None,
         rows: tuple[int, ...] | None = None,
     ) -> Float[Array, "R O"]:
         net, x = self._enter(tokens, position_ids)
@@ -132,7 +133,7 @@ class Network(eqx.Module):
             x = block.batched(x, visible, rows if index == len(net.blocks) - 1 else None)
         return net.head(net.norm(x))
 
-    def _enter(self, tokens: Float[Array, "*B T F"], position_ids: np.ndarray):
+    def _enter(self, tokens: Float[Array, "*B T F"], position_ids: Int[Array, "T"] | np.ndarray):
         """The network in its compute type, and the residual stream before the first block."""
         dtype = jnp.dtype(self.compute)
         net = jax.tree.map(lambda a: a.astype(dtype), self) if dtype != jnp.float32 else self

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 from function_classes.base import FunctionClass, Prompt
 from function_classes.fields import Fields, Problem, setting
 from function_classes.spaces import Real
+from icl.scoring import only
 
 
 class Curriculum(Fields):
@@ -59,10 +60,7 @@ class Curriculum(Fields):
         if self.points_start is None:
             return prompts.scored
         points = prompts.ys.shape[1]
-        kept = (jnp.arange(points) < self.points(step, points)).astype(jnp.float32)
-        if prompts.scored is None:
-            return jnp.broadcast_to(kept[None], prompts.ys.shape[:2])
-        return prompts.scored * kept.reshape(1, -1, *[1] * (prompts.scored.ndim - 2))
+        return only(jnp.arange(points) < self.points(step, points), prompts.scored, prompts)
 
 
 class Truncated(eqx.Module):

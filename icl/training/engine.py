@@ -59,15 +59,16 @@ class Validation(NamedTuple):
 
 
 def program_key(config: Config) -> str:
-    """Configurations with equal keys train as one program: they differ in seeds, rates and other float fields only."""
+    """Configurations with equal keys train as one program: they differ in seeds, rates and other float
+    fields of task and training only."""
     training = {
         name: value
         for name, value in plain.dump(config.training).items()
         if name not in ("steps", "checkpoint_every", "log_every", "learning_rate")
     }
-    tree = {"task": config.task, "model": config.model}
-    shapes = {name: plain.dump(value) for name, value in tree.items()} | {"training": training}
-    return plain.canonical(_without_floats(shapes))
+    model = {"model": plain.dump(config.model)}
+    # Floats of the model shape the compiled network: they are no data.
+    return plain.canonical(_without_floats({"task": plain.dump(config.task), "training": training}) | model)
 
 
 def _without_floats(value: Any) -> Any:
@@ -189,7 +190,13 @@ class Program:
     def _loss(self, predictions: Prediction, prompts: Prompt, weights) -> Float[Array, ""]:
         space, steps = self.config.task.y_space, self.config.task.steps
         losses = jax.vmap(lambda prediction, prompt: scoring.loss(prediction, prompt, space, steps))
+        weights = scoring.only(self._trained(prompts.ys.shape[1]), weights, prompts)
         return scoring.mean_loss(losses(predictions, prompts), weights)
+
+    def _trained(self, points: int) -> np.ndarray | None:
+        """The positions that one pass of the learner predicts: (P,) booleans, None for all."""
+        learner = self.static
+        return learner.trained(points) if isinstance(learner, Learner) else None
 
     def _validate_one(self, params: PyTree, validation: Validation) -> dict[str, Float[Array, ""]]:
         prompts = validation.prompts

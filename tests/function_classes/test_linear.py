@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import function_classes as fc
+from function_classes import ConfigError
 from function_classes.inputs import InputLaw
 from function_classes.posteriors import linear_filter
 from tests.function_classes.twins import linear_bayes, linear_evidence
@@ -61,14 +62,22 @@ def test_filter_is_accurate_at_small_penalties():
     assert np.abs(found - mean).max() < 1e-3 * np.abs(mean).max()
 
 
-SECOND_MOMENTS = {"gaussian": [1.0] * 4, "uniform": [1 / 3] * 4, "power-law": 4 * np.arange(1, 5) ** -2.0 / 1.4236111}
+FIELDS = {"diagonal": {"eigenvalues": (2.0, 1.0, 0.5, 0.25)}}
+SECOND_MOMENTS = {"diagonal": [2.0, 1.0, 0.5, 0.25]}
+SECOND_MOMENTS |= {"gaussian": [1.0] * 4, "uniform": [1 / 3] * 4, "power-law": 4 * np.arange(1, 5) ** -2.0 / 1.4236111}
 
 
 @pytest.mark.parametrize("name", InputLaw.registry.names())
 def test_input_laws(name):
     """E x_i^2, where the law is listed; rows are uncorrelated for every law."""
-    xs = np.asarray(InputLaw.registry.get(name).sample(jax.random.key(2), 20000, 4), np.float64)
+    xs = np.asarray(InputLaw.registry.get(name, **FIELDS.get(name, {})).sample(jax.random.key(2), 20000, 4), np.float64)
     if name in SECOND_MOMENTS:
         assert np.all(np.abs((xs**2).mean(0) - SECOND_MOMENTS[name]) < 5 * (xs**2).std(0) / np.sqrt(20000))
     products = xs[1:] * xs[:-1]
     assert np.all(np.abs(products.mean(0) - xs.mean(0) ** 2) < 5 * products.std(0) / np.sqrt(20000))
+
+
+def test_eigenvalues_are_one_for_every_coordinate():
+    with pytest.raises(ConfigError, match="5 eigenvalues, and dim is 4"):
+        fc.get("linear-regression", dim=4, inputs="diagonal")
+    assert fc.get("linear-regression", dim=5, inputs="diagonal").sample(jax.random.key(0)).xs.shape == (16, 5)

@@ -59,6 +59,42 @@ def test_joint_queries_see_the_examples_before_them(prompt):
         assert set(np.flatnonzero(visible[i])) == set(range(i + 1))
 
 
+def test_joint_without_marker_and_without_itself(prompt):
+    layout = Layout.registry.get("joint", marker=False, sees_itself=False)
+    assert layout.tokens(prompt, SIGNATURE).shape == (2 * P - 1, D + 1)
+    visible, usual = layout.visible(P, SIGNATURE), layouts.Joint().visible(P, SIGNATURE)
+    read = layout.read(P, SIGNATURE)
+    assert usual[read, read].all()
+    np.testing.assert_array_equal(usual & ~visible, np.diag([False] * (P - 1) + [True] * P))
+
+
+@pytest.mark.parametrize("itself", [True, False])
+def test_joint_with_one_query_hides_what_comes_later(prompt, itself):
+    layout = Layout.registry.get("joint", query="last", marker=False, sees_itself=itself)
+    np.testing.assert_array_equal(layout.predicted(P, SIGNATURE), [False] * (P - 1) + [True])
+    for k in range(P):
+        tokens, ids, visible = map(np.asarray, layout.single(prompt, SIGNATURE, jnp.int32(k)))
+        np.testing.assert_array_equal(tokens[:k], np.concatenate([prompt.xs, prompt.ys[:, None]], 1)[:k])
+        np.testing.assert_array_equal(tokens[k:-1], 0)
+        np.testing.assert_array_equal(tokens[-1], [*np.asarray(prompt.xs[k]), 0])
+        np.testing.assert_array_equal(ids, [*range(P - 1), k])
+        assert set(np.flatnonzero(visible[-1])) == {*range(k), *([P - 1] if itself else [])}
+        for i in range(P - 1):
+            assert set(np.flatnonzero(visible[i])) == set(range(k))
+    np.testing.assert_array_equal(layout.tokens(prompt, SIGNATURE), tokens)
+    np.testing.assert_array_equal(layout.visible(P, SIGNATURE), visible)
+    np.testing.assert_array_equal(layout.position_ids(P, SIGNATURE), ids)
+
+
+def test_slots_hold_y_where_tokens_show_it(prompt):
+    joint, separate = layouts.Joint(), layouts.Interleaved(channels="separate")
+    np.testing.assert_array_equal(joint.tokens(prompt, SIGNATURE)[: P - 1, joint.slot(SIGNATURE)][:, 0], prompt.ys[:-1])
+    np.testing.assert_array_equal(
+        separate.tokens(prompt, SIGNATURE)[1::2, separate.slot(SIGNATURE)][:, 0], prompt.ys[:-1]
+    )
+    assert layouts.Interleaved().slot(SIGNATURE) is layouts.Paired().slot(SIGNATURE) is None
+
+
 def test_stream_marks_its_start():
     task = fc.get("markov", symbols=3, points=5)
     stream = Prompt(jnp.zeros((5, 0)), jnp.array([2, 0, 1, 1, 2]))

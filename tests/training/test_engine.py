@@ -139,6 +139,24 @@ GOLDEN = {
 }
 
 
+def test_one_query_is_trained_and_validated_where_it_is():
+    config = tiny(**{"model.layout": {"name": "joint", "query": "last"}, "training.optimizer.momentum": 0.0})
+    program = Program(config)
+    data = program.data([config])
+    validation, data = program.prepare([config], data)
+    state = program.start(data)
+    learner = program.learner(jax.tree.map(lambda a: a[0], state.params))
+    prompts = jax.tree.map(lambda a: a[0], validation.prompts)
+    loss = jnp.mean((jax.vmap(lambda p: learner(p).mean)(prompts.hide())[:, -1] - prompts.ys[:, -1]) ** 2)
+    bayes = jnp.mean((validation.bayes.mean[0, :, -1] - prompts.ys[:, -1]) ** 2)
+    found = program.validate(state.params, validation)
+    np.testing.assert_allclose(found["validation_loss"][0], loss, rtol=1e-5)
+    np.testing.assert_allclose(found["excess"][0], loss - bayes, rtol=1e-4)
+    trained = program._batch(config.task, jnp.uint32(0), jnp.int32(0), 0, 8)
+    expected = jnp.mean((learner.batched(trained).mean[:, -1] - trained.ys[:, -1]) ** 2)
+    np.testing.assert_allclose(program.chunk(state, 0, 1, data).total[0], expected, rtol=1e-5)
+
+
 def test_training_learns():
     config = tiny(steps=200, batch=64, dim=1, points=6, noise_std=0.1, learning_rate=5e-3, optimizer="muon")
     program = Program(config)

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from function_classes.fields import Fields
 from function_classes.registry import Registry
+from icl.models.parts import Init
 
 Visible = Bool[Array, "T T"] | Bool[np.ndarray, "T T"]
 """Entry [i, j] is true where token i may attend to token j."""
@@ -45,5 +46,5 @@ class MixerConfig(Fields):
         """None, or why the sizes do not fit."""
         return None
 
-    def make(self, width: int, heads: int, depth: int, init: str, *, key: PRNGKeyArray) -> Mixer:
+    def make(self, width: int, heads: int, depth: int, init: Init, *, key: PRNGKeyArray) -> Mixer:
         raise NotImplementedError

@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from function_classes.fields import setting
 from icl.models.mixers.base import Mixer, MixerConfig, Visible
-from icl.models.parts import Linear, affine, initial_std
+from icl.models.parts import Init, Linear, affine, initial_std
 from icl.taps import tap
 
 # Rows of a mask that attend together (`attend_in_blocks`).
@@ -17,18 +17,27 @@ ROWS = 40
 
 @MixerConfig.registry.add("softmax", papers=("vaswani-2017",))
 class SoftmaxAttention(MixerConfig):
-    """softmax(q k' / sqrt(K)) v over the visible tokens, H heads of size K = E / H."""
+    """softmax(q k' / sqrt(K)) v over the visible tokens, H heads of size K = E / H. Who sees nothing gets 0."""
 
     bias: bool = setting(True, "biases of the four projections")
+    key_size: int | None = setting(None, "size of a head, K; none: width / heads", at_least=1)
+    scaled: bool = setting(True, "whether scores are divided by sqrt(K)")
 
     def refuses(self, width: int, heads: int) -> str | None:
-        if width % heads:
-            divisors = ", ".join(str(h) for h in range(1, width + 1) if width % h == 0 and h <= 16)
-            return f"{heads} does not divide model.width = {width}; use {divisors}"
-        return None
+        return refuse_heads(width, heads, self.key_size)
 
-    def make(self, width: int, heads: int, depth: int, init: str, *, key: PRNGKeyArray) -> "Attention":
-        return Attention(width, heads, depth, init, bias=self.bias, key=key)
+    def make(self, width: int, heads: int, depth: int, init: Init, *, key: PRNGKeyArray) -> "Attention":
+        size = self.key_size or width // heads
+        scale = size**-0.5 if self.scaled else 1.0
+        return Attention(width, heads, size, scale, depth, init, bias=self.bias, key=key)
+
+
+def refuse_heads(width: int, heads: int, key_size: int | None) -> str | None:
+    """Why heads of that size (none: width / heads) do not exist."""
+    if key_size is None and width % heads:
+        divisors = ", ".join(str(h) for h in range(1, width + 1) if width % h == 0 and h <= 16)
+        return f"{heads} does not divide model.width = {width}; use {divisors}"
+    return None
 
 
 class Attention(Mixer):
@@ -40,19 +49,25 @@ class Attention(Mixer):
     value: Linear
     output: Linear
     heads: int = eqx.field(static=True)
+    scale: float = eqx.field(static=True)
 
-    def __init__(self, width: int, heads: int, depth: int, init: str, *, bias: bool, key: PRNGKeyArray):
-        keys = jax.random.split(key, 4)
+    def __init__(
+        self, width: int, heads: int, size: int, scale: float, depth: int, init: Init, *, bias: bool, key: PRNGKeyArray
+    ):
+        keys, inner = jax.random.split(key, 4), heads * size
         std = initial_std(init, width)
-        self.query, self.key, self.value = (Linear(width, width, std, bias=bias, key=k) for k in keys[:3])
-        self.output = Linear(width, width, initial_std(init, width, depth), bias=bias, key=keys[3])
-        self.heads = heads
+        self.query, self.key, self.value = (Linear(width, inner, std, bias=bias, key=k) for k in keys[:3])
+        self.output = Linear(inner, width, initial_std(init, inner, depth), bias=bias, key=keys[3])
+        self.heads, self.scale = heads, scale
 
     def __call__(self, x: Float[Array, "T E"], visible: Visible | None = None) -> Float[Array, "T E"]:
         query, key, value = (self._split(linear(x)) for linear in (self.query, self.key, self.value))
-        scores = tap(jnp.matmul(query, jnp.swapaxes(key, -1, -2)) * query.shape[-1] ** -0.5, "scores")
+        scores = tap(jnp.matmul(query, jnp.swapaxes(key, -1, -2)) * self.scale, "scores")
         hidden = ~jnp.asarray(_mask(visible, x.shape[0]))
-        probabilities = jax.nn.softmax(jnp.where(hidden[None], -jnp.inf, scores.astype(jnp.float32)), -1)
+        scores = jnp.where(hidden[None], -jnp.inf, scores.astype(jnp.float32))
+        # The softmax of nothing is NaN, and so are its derivatives.
+        nothing = jnp.all(hidden, -1)[None, :, None]
+        probabilities = jnp.where(nothing, 0.0, jax.nn.softmax(jnp.where(nothing, 0.0, scores), -1))
         probabilities = tap(probabilities.astype(x.dtype), "probabilities")
         # A hidden token has weight 0, but 0 times NaN is NaN. A visible one that is NaN still shows, in its score.
         value = jnp.where(jnp.isfinite(value), value, 0)
@@ -68,7 +83,7 @@ class Attention(Mixer):
         else:
             index = np.asarray(rows)
             query, (key, value), mask = self.query(x[:, index]), _project(x, self.key, self.value), mask[index]
-        query = self._split(query) * (x.shape[-1] // self.heads) ** -0.5
+        query = self._split(query) * self.scale
         return self.output(self._join(attend_in_blocks(query, self._split(key), self._split(value), mask)))
 
     def _split(self, x: Float[Array, "*B T E"]) -> Float[Array, "*B H T K"]:
@@ -83,7 +98,7 @@ def _mask(visible: Visible | None, length: int) -> Visible:
     return np.tril(np.ones((length, length), bool)) if visible is None else visible
 
 
-def _project(x: Float[Array, "B T E"], *linears: Linear) -> list[Float[Array, "B T E"]]:
+def _project(x: Float[Array, "B T E"], *linears: Linear) -> list[Float[Array, "B T I"]]:
     """Several projections as one matrix product."""
     weight = jnp.concatenate([linear.weight for linear in linears], 1)
     biases = [linear.bias for linear in linears if linear.bias is not None]
@@ -97,15 +112,18 @@ def attend_in_blocks(
     mask: Bool[np.ndarray, "R T"],
 ) -> Float[Array, "B H R K"]:
     """`attend` for about `ROWS` rows at a time, each time with the columns up to the last that any of them sees: half
-    of a long causal mask is never computed. Short blocks cost more in kernels than they save in arithmetic."""
+    of a long causal mask is never computed. Short blocks cost more in kernels than they save in arithmetic. Rows that
+    see nothing get 0."""
     blocks = max(1, round(len(mask) / ROWS))
     parts = []
     for part in np.array_split(np.arange(len(mask)), blocks):
         rows = slice(int(part[0]), int(part[-1]) + 1)
-        columns = slice(int(np.flatnonzero(mask[rows].any(0))[-1]) + 1)
+        columns = slice(int(np.flatnonzero(mask[rows].any(0)).max(initial=0)) + 1)
         bias = jnp.where(mask[rows, columns], 0.0, -1e30).astype(jnp.float32)
         parts.append(attend(query[:, :, rows], key[:, :, columns], value[:, :, columns], bias))
-    return parts[0] if blocks == 1 else jnp.concatenate(parts, 2)
+    mixed = parts[0] if blocks == 1 else jnp.concatenate(parts, 2)
+    seeing = mask.any(1)
+    return mixed if seeing.all() else jnp.where(seeing[None, None, :, None], mixed, 0)
 
 
 @jax.custom_vjp

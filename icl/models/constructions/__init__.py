@@ -1,0 +1,4 @@
+"""Learners whose weights are written down, so that the algorithm they run is known."""
+
+from icl.models.constructions.base import Construction as Construction
+from icl.models.constructions.base import Needs as Needs

@@ -1,0 +1,68 @@
+"""What a construction is: a model class, its weights, and the algorithm that these weights run."""
+
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from function_classes.base import FunctionClass, NotAvailable, Predictor
+from function_classes.fields import Fields
+from function_classes.registry import Registry
+from icl.layouts import Signature
+from icl.models.attention_only import AttentionOnly
+from icl.models.base import Learner
+from icl.references.base import vectors_to_numbers
+
+
+class Needs(NamedTuple):
+    """The size a construction takes."""
+
+    layers: int
+    heads: int
+    width: int
+
+
+class Construction(Fields):
+    """Weights by hand in a trainable model class. `kind` says whether the learner equals its algorithm up to rounding
+    or only in a limit."""
+
+    registry: ClassVar[Registry] = Registry("construction", "icl.models.constructions", "icl.constructions")
+    kind: ClassVar[Literal["exact", "approximate"]] = "exact"
+
+    def applies(self, task: FunctionClass) -> str | None:
+        """None, or the sentence why this construction does not exist for `task`."""
+        return vectors_to_numbers(self.name, task)
+
+    def config(self, task: FunctionClass) -> AttentionOnly:
+        """The model class in which the weights live."""
+        raise NotImplementedError
+
+    def fill(self, network: Any, task: FunctionClass) -> Any:
+        """The network with these weights."""
+        raise NotImplementedError
+
+    def algorithm(self, task: FunctionClass) -> Predictor:
+        """What the learner computes, computed directly."""
+        raise NotImplementedError
+
+    def needs(self, task: FunctionClass) -> Needs:
+        """Layers (or loops), heads and width of the learner."""
+        config = self.config(task)
+        return Needs(config.depth, config.heads, config.layout.features(Signature.of(task)))
+
+    def make(self, task: FunctionClass) -> Learner:
+        """The learner. Raises NotAvailable where the construction does not apply."""
+        reason = self.applies(task)
+        if reason:
+            raise NotAvailable(reason)
+        learner = self.config(task).make(task, key=jax.random.key(0))
+        return eqx.tree_at(lambda m: m.network, learner, self.fill(learner.network, task))
+
+
+def write_projections(mixer: Any, query_key: np.ndarray, value: np.ndarray, output: np.ndarray) -> Any:
+    """A one-head linear attention with diagonal W_Q = W_K, W_V and P, given by their diagonals (E,)."""
+    diagonals = [jnp.diag(jnp.asarray(d, float)) for d in (query_key, query_key, value, output)]
+    where = lambda m: [m.query.weight, m.key.weight, m.value.weight, m.output.weight]  # noqa: E731
+    return eqx.tree_at(where, mixer, diagonals)

@@ -1,0 +1,118 @@
+"""Gradient descent in linear self-attention, and GD++ (von Oswald et al. 2022, Propositions 1 and appendix A.10).
+
+One head on tokens e = (x, y), of which the query's is (x, 0), with keys and values of the context alone:
+
+    W_Q = W_K = diag(I, 0),  W_V = diag(I, -1),  P = diag(-gamma I, eta / N)
+    x_j <- x_j - gamma sum_i x_i x_i' x_j        y_j <- y_j - (eta / N) sum_i y_i x_i' x_j
+
+From w = 0 the y slot of a context token is its residual y_j - w'x_j and that of the query is -w'x: the prediction is
+minus the slot. The loss is sum_i (w'x_i - y_i)^2 / 2N; with gamma = 0 every layer or loop is a step on it.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from function_classes.base import FunctionClass, Predictor, Prompt
+from function_classes.fields import Problem, setting
+from icl.models.attention_only import AttentionOnly
+from icl.models.constructions.base import Construction, write_projections
+from icl.models.mixers.linear import LinearAttention
+from icl.references.base import LinearPredictor
+from icl.references.gradient_descent import GradientDescent
+
+HIGHEST = jax.lax.Precision.HIGHEST
+
+
+@Construction.registry.add("gradient-descent", papers=("von-oswald-2022",))
+class GradientDescentWeights(Construction):
+    """K steps of gradient descent from w = 0, as K loops of one layer. The sum is divided by the number of examples
+    seen, so this holds at every position. `icl.models.attention_only.loop` gives any other number of steps."""
+
+    steps: int = setting(1, "number of steps, K", at_least=1)
+    rate: float = setting(0.5, "learning rate eta on the mean over the examples", above=0)
+
+    def config(self, task: FunctionClass) -> AttentionOnly:
+        mixer = LinearAttention(normalizer="count")
+        return AttentionOnly(depth=self.steps, mixer=mixer, recurrent=True, reads="minus-y")
+
+    def fill(self, network: Any, task: FunctionClass) -> Any:
+        return _fill(network, task, [(self.rate, 0.0)])
+
+    def algorithm(self, task: FunctionClass) -> Predictor:
+        return GradientDescent(self.steps, self.rate)
+
+
+@Construction.registry.add("gradient-descent-plus-plus", papers=("von-oswald-2022",))
+class GradientDescentPlusPlus(Construction):
+    """GD++: every layer also takes x_j <- (I - gamma X'X) x_j, for context and query. `gammas` multiplies the sum X'X,
+    as in the paper, and the gradient is divided by one N at every position."""
+
+    rates: tuple[float, ...] = setting((0.5, 0.5), "learning rate eta of every layer", above=0)
+    gammas: tuple[float, ...] = setting((0.02, 0.02), "gamma of every layer, on the sum over examples", at_least=0)
+    examples: int | None = setting(None, "N; none: all that a prompt shows before its last position", at_least=1)
+
+    def problems(self):
+        if not self.rates:
+            yield Problem("rates", "expected one rate for every layer, got none")
+        if len(self.gammas) != len(self.rates):
+            yield Problem("gammas", f"must be as many as rates, {len(self.rates)}, got {len(self.gammas)}")
+
+    def config(self, task: FunctionClass) -> AttentionOnly:
+        return AttentionOnly(depth=len(self.rates), mixer=LinearAttention(), reads="minus-y")
+
+    def fill(self, network: Any, task: FunctionClass) -> Any:
+        size = self._size(task)
+        layers = zip(self.rates, self.gammas, strict=True)
+        return _fill(network, task, [(rate / size, gamma) for rate, gamma in layers])
+
+    def algorithm(self, task: FunctionClass) -> Predictor:
+        return PreconditionedDescent(jnp.asarray(self.rates) / self._size(task), jnp.asarray(self.gammas))
+
+    def _size(self, task: FunctionClass) -> int:
+        return self.examples or max(task.points - 1, 1)
+
+
+def _fill(network: Any, task: FunctionClass, layers: list[tuple[float, float]]) -> Any:
+    """The network with (eta / N, gamma) in each of its layers."""
+    dim = task.x_space.features
+    x, y = np.append(np.ones(dim), 0.0), np.append(np.zeros(dim), 1.0)
+    pairs = zip(network.blocks, layers, strict=True)
+    mixers = [write_projections(block.mixer, x, x - y, rate * y - gamma * x) for block, (rate, gamma) in pairs]
+    return eqx.tree_at(lambda n: [block.mixer for block in n.blocks], network, mixers)
+
+
+class PreconditionedDescent(LinearPredictor):
+    """GD++ in weights. With S = X'X, b = X'y, w = 0 and M = I, layer by layer
+
+        w <- w + (eta / N) M^2 (b - S w),      M <- (I - gamma M S M) M
+
+    since layer l sees the inputs M x and the residuals y - Xw. `rates` are eta / N.
+    """
+
+    rates: Float[Array, "L"]
+    gammas: Float[Array, "L"]
+
+    def weights(self, prompt: Prompt) -> Float[Array, "P D"]:
+        xs, ys = prompt.xs.astype(jnp.float32), prompt.ys.astype(jnp.float32)
+        eye = jnp.eye(xs.shape[-1])
+        product = lambda a, b: jnp.matmul(a, b, precision=HIGHEST)  # noqa: E731
+
+        def position(carry, example):
+            second, moment = carry
+            x, y = example
+
+            def layer(state, numbers):
+                w, seen = state
+                rate, gamma = numbers
+                w = w + rate * product(seen, product(seen, moment - product(second, w)))
+                return (w, product(eye - gamma * product(seen, product(second, seen)), seen)), None
+
+            w = jax.lax.scan(layer, (jnp.zeros_like(x), eye), (self.rates, self.gammas))[0][0]
+            return (second + x[:, None] * x[None, :], moment + x * y), w
+
+        return jax.lax.scan(position, (jnp.zeros_like(eye), jnp.zeros_like(xs[0])), (xs, ys))[1]

@@ -1,0 +1,108 @@
+"""Linear attention without softmax: the layer in which a step of gradient descent is a choice of weights."""
+
+from typing import Literal
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from function_classes.fields import setting
+from icl.models.mixers.base import MixerConfig, Visible
+from icl.models.mixers.softmax import Attention, refuse_heads
+from icl.models.parts import Init
+from icl.taps import tap
+
+Normalizer = Literal["none", "count"]
+
+
+@MixerConfig.registry.add("linear", papers=("von-oswald-2022",))
+class LinearAttention(MixerConfig):
+    """sum_j v_j (k_j' q_i) over the visible tokens j, for H heads: no softmax and no 1 / sqrt(K).
+
+    `normalizer = count` divides by the number of visible context tokens: `context_counts`.
+    """
+
+    normalizer: Normalizer = setting("none", "what the sum is divided by: 1, or the number of visible context tokens")
+    key_size: int | None = setting(None, "size of a head, K; none: width / heads", at_least=1)
+    bias: bool = setting(False, "biases of the four projections")
+
+    def refuses(self, width: int, heads: int) -> str | None:
+        return refuse_heads(width, heads, self.key_size)
+
+    def make(self, width: int, heads: int, depth: int, init: Init, *, key: PRNGKeyArray) -> "LinearHeads":
+        size = self.key_size or width // heads
+        return LinearHeads(width, heads, size, depth, init, self.normalizer, bias=self.bias, key=key)
+
+
+class LinearHeads(Attention):
+    """Token i's output is the sum of the visible tokens' values, weighted by their scores, for each head."""
+
+    normalizer: str = eqx.field(static=True)
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        size: int,
+        depth: int,
+        init: Init,
+        normalizer: Normalizer,
+        *,
+        bias: bool,
+        key: PRNGKeyArray,
+    ):
+        super().__init__(width, heads, size, 1.0, depth, init, bias=bias, key=key)
+        self.normalizer = normalizer
+
+    def __call__(self, x: Float[Array, "T E"], visible: Visible | None = None) -> Float[Array, "T E"]:
+        query, key, value = (self._split(linear(x)) for linear in (self.query, self.key, self.value))
+        scores = tap(jnp.matmul(query, jnp.swapaxes(key, -1, -2)), "scores")
+        mixed = tap(weigh(scores, value, visible, self.normalizer), "heads")
+        return self.output(self._join(mixed))
+
+    def batched(
+        self, x: Float[Array, "B T E"], visible: Visible | None, rows: tuple[int, ...] | None
+    ) -> Float[Array, "B R E"]:
+        query = self._split(self.query(x if rows is None else x[:, np.asarray(rows)]))
+        key, value = self._split(self.key(x)), self._split(self.value(x))
+        scores = jnp.matmul(query, jnp.swapaxes(key, -1, -2))
+        return self.output(self._join(weigh(scores, value, visible, self.normalizer, rows)))
+
+
+def weigh(
+    scores: Float[Array, "*B H R T"],
+    value: Float[Array, "*B H T K"],
+    visible: Visible | None,
+    normalizer: str,
+    rows: tuple[int, ...] | None = None,
+) -> Float[Array, "*B H R K"]:
+    """Sums of visible values times scores. A hidden token adds exactly 0, whatever it holds; a visible one that is not
+    finite makes the sum NaN."""
+    length = value.shape[-2]
+    mask, counts = jnp.asarray(causal(length) if visible is None else visible), context_counts(visible, length)
+    if rows is not None:
+        mask, counts = mask[np.asarray(rows)], counts[np.asarray(rows)]
+    finite = jnp.all(jnp.isfinite(value), -1, keepdims=True)
+    scores = jnp.where(jnp.swapaxes(finite, -1, -2), scores, jnp.nan)
+    lead = (None,) * (scores.ndim - 2)
+    mixed = jnp.matmul(jnp.where(mask[lead], scores, 0), jnp.where(finite, value, 0))
+    return mixed / counts.astype(mixed.dtype)[(*lead, slice(None), None)] if normalizer == "count" else mixed
+
+
+def causal(length: int) -> np.ndarray:
+    """Entry [i, j] is true where j <= i."""
+    return np.tril(np.ones((length, length), bool))
+
+
+def context_counts(visible: Visible | None, length: int) -> Float[Array, "T"]:
+    """(T,): the number of context tokens that each token sees, at least 1.
+
+    A context token is one that some other token sees too. So a query that only sees itself beside N examples counts N,
+    as Zhang et al. 2023 divide, and so does an example among N that all see each other. Under the causal mask (None),
+    where every token is a query too, these are the tokens before it: in layout `paired` exactly its known pairs.
+    """
+    if visible is None:
+        return jnp.asarray(np.maximum(np.arange(length), 1), jnp.float32)
+    context = (visible & ~np.eye(length, dtype=bool)).any(0)
+    return jnp.maximum(jnp.asarray((visible & context[None, :]).sum(1)).astype(jnp.float32), 1)
