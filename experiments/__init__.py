@@ -43,15 +43,23 @@ def get(name: str) -> Experiment:
     return known[name]
 
 
-def reproduce(name: str, *, scale: str = "cpu", runs: str | os.PathLike[str] = "runs", **ways: Any) -> list[Verdict]:
-    """The verdicts on an experiment's claims; see `experiments.reproduction.reproduce`."""
-    from experiments import reproduction
+def reproduce(
+    name: str,
+    *,
+    scale: str = "cpu",
+    runs: str | os.PathLike[str] = "runs",
+    only: str | None = None,
+    table: str | os.PathLike[str] | None = None,
+    watch: Any = None,
+) -> list[Verdict]:
+    """The verdicts on an experiment's claims (`experiments.reproduction`), or on the claim `only`; `table`: where the
+    scoreboard is to be written (`experiments.scoreboard`), refused before anything is trained if it cannot be."""
+    from experiments import reproduction, scoreboard
+    from icl.training.session import quiet
 
-    return reproduction.reproduce(get(name), scale=scale, runs=runs, **ways)
-
-
-def write_scoreboard(path: str | os.PathLike[str], *, runs: str | os.PathLike[str] = "runs") -> Path:
-    """Writes the table of all claims; see `experiments.scoreboard.write`."""
-    from experiments import scoreboard
-
-    return scoreboard.write(Path(path), all_experiments(), runs)
+    if table is not None:
+        scoreboard.read(Path(table))
+    verdicts = reproduction.reproduce(get(name), scale=scale, runs=runs, only=only, watch=watch or quiet)
+    if table is not None:
+        scoreboard.write(Path(table), all_experiments(), runs)
+    return verdicts

@@ -10,6 +10,7 @@ from experiments.papers import Claim
 from experiments.results import Entry
 from experiments.verdicts import Verdict, judge, unmeasured
 from function_classes.fields import ConfigError, Problem, nearest
+from icl.handle import Run
 from icl.runs.errors import Diverged
 from icl.training.session import quiet, run_all
 
@@ -46,18 +47,15 @@ def reproduce(
     wanted = [claim for claim in claims.values() if only in (None, claim.id)]
     path = results.place(runs, experiment.name, scale)
     entries = results.load(path)
-    keys = {
-        claim.id: _key(experiment, claim, scale, named) for claim in wanted if _reason(experiment, claim, scale) is None
-    }
+    reasons = experiment.unmeasured.get(scale, {})
+    keys = {claim.id: _key(experiment, claim, scale, named) for claim in wanted if claim.id not in reasons}
     pending = [c for c in wanted if c.id in keys and (c.id not in entries or entries[c.id].key != keys[c.id])]
-    found = _train(
-        experiment, scale, {n: named[n] for claim in pending for n in _needs(experiment, claim, named)}, runs, watch
-    )
+    needed = {name: named[name] for claim in pending for name in _needs(experiment, claim, named)}
+    found = _train(needed, f"{experiment.name}-{scale}", runs, watch)
     broken = {}
     for claim in wanted:
-        reason = _reason(experiment, claim, scale)
-        if reason is not None:
-            entries[claim.id] = Entry("", results.version(), unmeasured(claim, scale, reason))
+        if claim.id in reasons:
+            entry = Entry("", results.version(), unmeasured(claim, scale, reasons[claim.id]))
         elif claim in pending:
             mine = {name: found[name] for name in _needs(experiment, claim, named)}
             lost = [run for group in mine.values() for run in group if not run.finished]
@@ -65,30 +63,26 @@ def reproduce(
                 broken[claim.id] = lost[0]
                 continue
             verdict = judge(claim, scale, experiment.measures[claim.id](mine, scale))
-            entries[claim.id] = Entry(keys[claim.id], results.version(), verdict)
+            entry = Entry(keys[claim.id], results.version(), verdict)
         else:
             continue
-        results.save(path, entries)
+        if entry != entries.get(claim.id):
+            entries[claim.id] = entry
+            results.save(path, entries)
     if broken:
         lines = [f"{claim}: {run.path}: {run.directory.status}" for claim, run in broken.items()]
         raise Diverged("cannot be judged, since a run it needs has no end: " + "; ".join(lines))
     return [entries[claim.id].verdict for claim in wanted]
 
 
-def _train(experiment: Experiment, scale: str, named: Configs, runs: Any, watch: Any) -> dict[str, tuple[Any, ...]]:
+def _train(named: Configs, alias: str, runs: str | os.PathLike[str], watch: Any) -> dict[str, tuple[Run, ...]]:
     """The runs by name; seeds and float settings train as one program."""
     flat = [config for group in named.values() for config in group]
-    if not flat:
-        return {name: () for name in named}
-    session = run_all(flat, root=runs, name=f"{experiment.name}-{scale}", watch=watch)
+    session = run_all(flat, root=runs, name=alias, watch=watch)
     if session.outcome.interrupted is not None:
         raise KeyboardInterrupt
     trained = iter(session.runs)
     return {name: tuple(next(trained) for _ in group) for name, group in named.items()}
-
-
-def _reason(experiment: Experiment, claim: Claim, scale: str) -> str | None:
-    return experiment.unmeasured.get(scale, {}).get(claim.id)
 
 
 def _needs(experiment: Experiment, claim: Claim, named: Mapping[str, Any]) -> tuple[str, ...]:

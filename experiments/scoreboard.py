@@ -26,7 +26,7 @@ def write(path: Path, experiments: Mapping[str, Experiment], runs: str | os.Path
 
     Raises Incompatible for a table of another schema, NotARun for a file that is no scoreboard; neither is changed.
     """
-    rows = _read(path)
+    rows = read(path)
     measured: dict[str, dict[str, results.Entry]] = {}
     for experiment in experiments.values():
         found = results.load(results.place(runs, experiment.name, SCALE))
@@ -57,8 +57,8 @@ def write(path: Path, experiments: Mapping[str, Experiment], runs: str | os.Path
     return path
 
 
-def _read(path: Path) -> dict[tuple[str, str], list[str]]:
-    """The rows of the table there is, by paper and claim."""
+def read(path: Path) -> dict[tuple[str, str], list[str]]:
+    """The rows of the table there is, by paper and claim. Raises as `write` does."""
     if not os.path.lexists(path):
         return {}
     lines = atomic.read_bytes(path).decode(errors="replace").splitlines()

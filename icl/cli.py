@@ -238,10 +238,10 @@ def reproduce(
     from icl.console.progress import Display
 
     with Display() as display:
-        verdicts = experiments.reproduce(name, scale=scale, runs=out, only=only, watch=display)
+        verdicts = experiments.reproduce(name, scale=scale, runs=out, only=only, table=scoreboard, watch=display)
     typer.echo(json.dumps([v.plain() for v in verdicts]) if as_json else "\n".join(map(str, verdicts)))
     if scoreboard is not None:
-        typer.echo(experiments.write_scoreboard(scoreboard, runs=out), err=as_json)
+        typer.echo(scoreboard, err=as_json)
 
 
 @app.command()
