@@ -1,14 +1,25 @@
-"""Experiments: one paper or question a file, as configurations and claims. `reproduce` trains, measures and judges."""
+"""Experiments: one paper or question a file, as configurations and measures of claims that were written down before.
+
+`reproduce` trains, measures and judges. A file defines EXPERIMENT; it neither trains nor draws.
+"""
 
 import importlib
 import os
 import pkgutil
+from pathlib import Path
 from typing import Any
 
-from experiments.base import Claim as Claim
 from experiments.base import Experiment as Experiment
-from experiments.base import Verdict as Verdict
-from experiments.base import judge as judge
+from experiments.base import seeds as seeds
+from experiments.measured import Measured as Measured
+from experiments.measured import Part as Part
+from experiments.measured import exact as exact
+from experiments.measured import means as means
+from experiments.measured import ratios as ratios
+from experiments.papers import Claim as Claim
+from experiments.reproduction import configs as configs
+from experiments.verdicts import Verdict as Verdict
+from experiments.verdicts import judge as judge
 from function_classes.fields import ConfigError, Problem, nearest
 
 
@@ -32,30 +43,23 @@ def get(name: str) -> Experiment:
     return known[name]
 
 
-def configs(experiment: Experiment, scale: str) -> list[Any]:
-    """What is trained at a scale. Raises ConfigError for a scale the experiment does not have."""
-    if scale not in experiment.configs:
-        raise ConfigError(
-            [Problem("scale", f"{experiment.name} has no scale {scale!r}{nearest(scale, experiment.configs)}")]
-        )
-    return experiment.configs[scale]()
-
-
 def reproduce(
-    name: str, *, scale: str = "cpu", runs: str | os.PathLike[str] = "runs", watch: Any = None
+    name: str,
+    *,
+    scale: str = "cpu",
+    runs: str | os.PathLike[str] = "runs",
+    only: str | None = None,
+    table: str | os.PathLike[str] | None = None,
+    watch: Any = None,
 ) -> list[Verdict]:
-    """Trains what is missing, found by configuration hash and resumable after a kill, then judges every claim.
+    """The verdicts on an experiment's claims (`experiments.reproduction`), or on the claim `only`; `table`: where the
+    scoreboard is to be written (`experiments.scoreboard`), refused before anything is trained if it cannot be."""
+    from experiments import reproduction, scoreboard
+    from icl.training.session import quiet
 
-    Raises KeyboardInterrupt after an interrupt, Diverged where a run has diverged.
-    """
-    from icl.runs.errors import Diverged
-    from icl.training.session import quiet, run_all
-
-    experiment = get(name)
-    session = run_all(configs(experiment, scale), root=runs, name=f"{name}-{scale}", watch=watch or quiet)
-    if session.outcome.interrupted is not None:
-        raise KeyboardInterrupt
-    broken = [run for run in session.runs if not run.finished]
-    if broken:
-        raise Diverged(f"{broken[0].path}: {broken[0].directory.status}; its claims cannot be judged")
-    return [judge(claim, scale, session.runs) for claim in experiment.claims]
+    if table is not None:
+        scoreboard.read(Path(table))
+    verdicts = reproduction.reproduce(get(name), scale=scale, runs=runs, only=only, watch=watch or quiet)
+    if table is not None:
+        scoreboard.write(Path(table), all_experiments(), runs)
+    return verdicts

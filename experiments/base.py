@@ -1,83 +1,50 @@
-"""What an experiment is: configurations at several scales, and claims with a criterion that is fixed beforehand."""
+"""What an experiment is: named configurations at several scales, and a measure for every claim of a paper."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
+from experiments.measured import Measured
+from experiments.papers import Claim
+from function_classes.fields import Problem, nearest
 from icl.config import Config
 from icl.handle import Run
-from icl.resampling import Interval, limits
 
-
-@dataclasses.dataclass(frozen=True)
-class Claim:
-    """A statement, the quantity that decides it, and the criterion `quantity < below` on the median over seeds.
-
-    `measure(runs)` returns one value per run. `source` says who asserts it.
-    """
-
-    statement: str
-    source: str
-    quantity: str
-    below: float
-    measure: Callable[[Sequence[Run]], Sequence[float]]
+Configs = Mapping[str, Sequence[Config]]
+Runs = Mapping[str, Sequence[Run]]
+Measure = Callable[[Runs, str], Measured]
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """One question: what is trained at each scale (seeds included), and what is claimed about it."""
+    """One paper or question: what is trained at each scale, and how its claims are measured.
+
+    `paper` names the file of `experiments/claims/`. A scale (smoke, cpu, paper) makes name -> configurations that
+    differ in their seed only (`seeds`). A measure takes the runs by configuration name and the scale; `needs` says
+    which names, where not all. `unmeasured` says by scale which claims are out of reach there, and why.
+    """
 
     name: str
+    paper: str
     question: str
-    configs: Mapping[str, Callable[[], list[Config]]]
-    claims: tuple[Claim, ...]
+    scales: Mapping[str, Callable[[], Configs]]
+    measures: Mapping[str, Measure]
+    needs: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    unmeasured: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+
+    def problems(self, claims: Mapping[str, Claim]) -> Iterable[Problem]:
+        """Claims with neither measure nor reason, and names that mean nothing. `claims` are those of the paper."""
+        for scale in self.scales:
+            reasons = self.unmeasured.get(scale, {})
+            for claim in claims:
+                if claim not in self.measures and claim not in reasons:
+                    yield Problem(self.name, f"claim {claim!r} has neither a measure nor a reason at scale {scale!r}")
+        for claim in {*self.measures, *self.needs, *(c for r in self.unmeasured.values() for c in r)} - set(claims):
+            yield Problem(self.name, f"{self.paper} makes no claim {claim!r}{nearest(claim, claims)}")
+        for scale in set(self.unmeasured) - set(self.scales):
+            yield Problem(self.name, f"no scale {scale!r}{nearest(scale, self.scales)}")
 
 
-@dataclasses.dataclass(frozen=True)
-class Verdict:
-    """A claim with what was measured: the median over seeds, its bootstrap interval, and every seed's value."""
-
-    claim: Claim
-    scale: str
-    values: tuple[float, ...]
-    measured: Interval
-
-    @property
-    def word(self) -> str:
-        """reproduced, contradicted, inconclusive where the interval straddles the criterion; at the smoke scale, and
-        with fewer than five seeds, nothing is decided."""
-        if self.scale == "smoke" or len(self.values) < 5:
-            return "out of reach at this scale"
-        if self.measured.high < self.claim.below:
-            return "reproduced"
-        return "contradicted" if self.measured.low >= self.claim.below else "inconclusive"
-
-    def plain(self) -> dict[str, Any]:
-        return {
-            "claim": self.claim.statement,
-            "source": self.claim.source,
-            "quantity": self.claim.quantity,
-            "criterion": f"below {self.claim.below:g}",
-            "scale": self.scale,
-            "measured": list(self.measured),
-            "seeds": list(self.values),
-            "verdict": self.word,
-        }
-
-    def __str__(self) -> str:
-        value, low, high = self.measured
-        seeds = ", ".join(f"{v:.4g}" for v in self.values)
-        return (
-            f"{self.word}: {self.claim.statement}\n  {self.claim.quantity} = {value:.4g} (95% {low:.4g}-{high:.4g}), "
-            f"criterion below {self.claim.below:g}; seeds {seeds}; {self.claim.source}; scale {self.scale}"
-        )
-
-
-def judge(claim: Claim, scale: str, runs: Sequence[Run], resamples: int = 2000) -> Verdict:
-    """Measures a claim on runs that differ in their seed."""
-    values = np.asarray(claim.measure(runs), float)
-    draws = np.random.default_rng(0).choice(values, (resamples, len(values)))
-    (low,), (high,) = limits(np.median(draws, 1, keepdims=True))
-    return Verdict(claim, scale, tuple(values.tolist()), Interval(float(np.median(values)), float(low), float(high)))
+def seeds(count: int, task: Any, /, **settings: Any) -> list[Config]:
+    """Configurations with the seeds 0..count-1, from the arguments of `Config.create`."""
+    return [Config.create(task, seed=seed, **settings) for seed in range(count)]

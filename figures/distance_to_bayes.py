@@ -16,7 +16,7 @@ def draw(runs: Path, scale: str) -> tuple[Any, str, str]:
     """The figure, its caption, and the hashes of the configurations it shows."""
     experiment = experiments.get("default-run")
     command = f"icl reproduce default-run --scale {scale} --out {runs}"
-    found = figures.find(experiments.configs(experiment, scale), runs, command)
+    found = figures.find(list(experiments.configs(experiment, scale)["default"]), runs, command)
     task = found[0].task
     if not isinstance(task, LinearRegression):
         raise TypeError(f"the default run learns linear-regression, these learned {task.name}")

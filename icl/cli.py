@@ -228,6 +228,8 @@ def figure(
 def reproduce(
     name: Annotated[str, typer.Argument(help="an experiment (icl list experiments)")],
     scale: Annotated[str, typer.Option(help="smoke, cpu or paper")] = "cpu",
+    only: Annotated[str | None, typer.Option(metavar="CLAIM", help="one claim, and the runs it needs")] = None,
+    scoreboard: Annotated[Path | None, typer.Option(help="also write the table of all claims here")] = None,
     out: Out = RUNS,
     as_json: AsJson = False,
 ) -> None:
@@ -236,8 +238,10 @@ def reproduce(
     from icl.console.progress import Display
 
     with Display() as display:
-        verdicts = experiments.reproduce(name, scale=scale, runs=out, watch=display)
+        verdicts = experiments.reproduce(name, scale=scale, runs=out, only=only, table=scoreboard, watch=display)
     typer.echo(json.dumps([v.plain() for v in verdicts]) if as_json else "\n".join(map(str, verdicts)))
+    if scoreboard is not None:
+        typer.echo(scoreboard, err=as_json)
 
 
 @app.command()

@@ -115,6 +115,8 @@ def test_dry_run_starts_nothing(say, tmp_path):
         (["list", "function-clases"], 2, "function-classes"),
         (["figure", "distance"], 2, "distance-to-bayes"),
         (["reproduce", "nothing"], 2, "default-run"),
+        (["reproduce", "default-run", "--scale", "smok"], 2, "did you mean 'smoke'"),
+        (["reproduce", "default-run", "--only", "nearer"], 2, "nearer-than-sixteen-steps"),
         (["evaluate", "--nonsense"], 2, "nonsense"),
         (["frobnicate"], 2, "frobnicate"),
     ],
