@@ -199,7 +199,8 @@ def _reduced(clause: Clause, drawn: np.ndarray) -> np.ndarray:
 
 
 def _over_seeds(clause: Clause, values: np.ndarray, drawn: np.ndarray | None, seeds: int) -> np.ndarray:
-    """(R, condition): the median or mean of `seeds` seeds drawn with replacement, each draw on its own prompts."""
+    """(R, condition): the median or mean of `seeds` seeds drawn with replacement, each draw on its own prompts. Right
+    where all seeds were measured on the same prompts; too wide by what is due to prompts where each had its own."""
     if drawn is None:
         drawn = np.broadcast_to(values[..., None], (*values.shape, RESAMPLES))
     chosen = np.random.default_rng(seeds).integers(seeds, size=(seeds, 1, drawn.shape[2]))

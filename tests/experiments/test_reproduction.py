@@ -1,6 +1,7 @@
 """Reproducing: what is measured is kept, a killed process loses one claim at most, foreign files are refused."""
 
 import dataclasses
+import functools
 import os
 import subprocess
 import sys
@@ -56,6 +57,18 @@ def test_what_a_verdict_depends_on_makes_it_measured_again(tmp_path, notes, monk
     (verdict,) = reproduce(EXPERIMENT, runs=tmp_path, only="one-layer-loss")
     assert verdict.word == ("contradicted" if changed == "claim" else REPRODUCED)
     assert len(notes()) == (1 if changed == "nothing" else 2)
+
+
+def test_a_key_knows_claim_scale_runs_and_the_measuring_module():
+    first, second = list(papers.read(EXPERIMENT.paper).values())[:2]
+    measure, runs = MEASURES["one-layer-loss"], {"a": ["1", "2"]}
+    keys = [results.key(first, "cpu", runs, measure), results.key(second, "cpu", runs, measure)]
+    keys += [results.key(first, "paper", runs, measure), results.key(first, "cpu", runs, rows)]
+    keys += [
+        results.key(first, "cpu", other, measure) for other in ({"a": ["1", "3"]}, {"a": ["1"]}, {"b": ["1", "2"]})
+    ]
+    assert len(set(keys)) == len(keys)
+    assert results.key(first, "cpu", runs, functools.partial(measure, scale="cpu")) == keys[0]
 
 
 def test_only_one_claim_leaves_the_others(tmp_path, notes):
