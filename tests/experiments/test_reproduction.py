@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import os
 import subprocess
 import sys
@@ -9,13 +10,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from typer.testing import CliRunner
 
 import experiments
 import figures
 from experiments import papers, reproduction, results, scoreboard
 from experiments.reproduction import reproduce
-from experiments.verdicts import OUT_OF_REACH, REPRODUCED
+from experiments.verdicts import OUT_OF_REACH, REPRODUCED, revive
 from function_classes.fields import ConfigError
+from icl import cli
 from icl.runs import atomic
 from icl.runs.errors import Diverged, Incompatible, NotARun, NotFound, StorageError
 from icl.runs.strict_json import seal
@@ -78,6 +81,18 @@ def test_only_one_claim_leaves_the_others(tmp_path, notes):
     assert set(results.load(results.place(tmp_path, "constructed", "cpu"))) == set(MEASURES)
 
 
+def test_two_processes_keep_each_others_results(tmp_path, notes, monkeypatch):
+    path = results.place(tmp_path, "constructed", "cpu")
+
+    def meanwhile(runs, scale):
+        reproduce(EXPERIMENT, runs=tmp_path, only="construction-k-steps")
+        return MEASURES["one-layer-loss"](runs, scale)
+
+    busy = dataclasses.replace(EXPERIMENT, measures=MEASURES | {"one-layer-loss": meanwhile})
+    reproduce(busy, runs=tmp_path, only="one-layer-loss")
+    assert set(results.load(path)) == set(MEASURES)
+
+
 def test_a_killed_process_goes_on_where_it_was(tmp_path, notes):
     words = [sys.executable, "-c", RUN + "r(EXPERIMENT, runs=sys.argv[1])", str(tmp_path)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "KILLED_AT": "construction-k-steps"}
@@ -104,7 +119,7 @@ def test_a_full_disk_leaves_the_results_there_were(tmp_path, notes, monkeypatch)
     for at in range(1, 50):
         monkeypatch.setattr(atomic, "fault", atomic.Fault("enospc", at))
         try:
-            results.save(path, {"construction-k-steps": before["construction-k-steps"]._replace(key=str(at))})
+            results.add(path, "construction-k-steps", before["construction-k-steps"]._replace(key=str(at)))
         except StorageError:
             refused += 1
             assert results.load(path) == before or results.load(path)["construction-k-steps"].key == str(at)
@@ -198,6 +213,10 @@ def test_smoke_scale_runs_and_the_figure_draws_it(tmp_path):
     trained = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     assert experiments.reproduce("default-run", scale="smoke", runs=tmp_path) == [verdict]
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == trained
+    words = "reproduce", "default-run", "--scale", "smoke", "--out", str(tmp_path), "--json"
+    said = CliRunner().invoke(cli.app, [*words, "--scoreboard", str(tmp_path / "SCOREBOARD.md")])
+    assert [revive(found) for found in json.loads(said.stdout)] == [verdict]
+    assert rows(tmp_path / "SCOREBOARD.md")["default-run", verdict.claim.id][2] == scoreboard.UNMEASURED
     paths = figures.draw("distance-to-bayes", scale="smoke", runs=tmp_path, save=tmp_path / "f")
     assert {p.suffix for p in paths} == {".png", ".pdf", ".txt"}
     assert "interval" in (tmp_path / "f" / "distance-to-bayes.txt").read_text()
