@@ -178,6 +178,7 @@ def test_what_no_seed_changes_needs_no_five_seeds():
         ("below 1 at each M", (seeds(1),), "needs several conditions"),
         ("strictly earlier", (seeds(1),), "needs several conditions"),
         ("falls from 1 to 2", (exact("q", [[2, 1]], ("depth 1", "depth 3")),), "no condition '2'"),
+        ("falls from 1 to 2", (exact("q", [[2, 1, 3]], ("depth 1", "width 1", "depth 2")),), "no condition '1'"),
         ("below 1, and at most half of that", (seeds(1), exact("q", [1, 2])), "does not pair"),
     ],
 )
