@@ -87,8 +87,8 @@ def parse(criterion: str) -> tuple[Clause, ...]:
 def _predicate(text: str) -> Clause:
     if found := re.fullmatch(rf"(below|above|at most|at least) ({_NUMBER})", text):
         value, strict = float(found[2]), found[1] in ("below", "above")
-        ends = {"high": value} if found[1] in ("below", "at most") else {"low": value}
-        return Clause(text, "value", **ends, strict=strict)
+        low, high = (-math.inf, value) if found[1] in ("below", "at most") else (value, math.inf)
+        return Clause(text, "value", low, high, strict)
     if found := re.fullmatch(rf"between ({_NUMBER}) and ({_NUMBER})", text):
         low, high = float(found[1]), float(found[2])
         if low >= high:

@@ -17,12 +17,12 @@ PROMPTS = 4096
 
 
 def distance_to_bayes(runs: Runs, scale: str) -> Measured:
-    """Squared distance to the Bayes mean per dim, averaged over positions, on prompts that no run has seen."""
+    """Squared distance to the Bayes mean per dim, averaged over positions, on the same prompts for all seeds."""
     return Measured((means("distance to Bayes per dim", [[_gaps(run)] for run in runs["default"]]),))
 
 
 def _gaps(run: Run) -> np.ndarray:
-    batch, space = draw(run.task, prng.stream(run.seed, "evaluation"), 0, PROMPTS), run.task.y_space
+    batch, space = draw(run.task, prng.stream(0, "evaluation"), 0, PROMPTS), run.task.y_space
     gap = predict(run.model, batch).as_mean(space) - predict(run.task.bayes, batch).as_mean(space)
     return np.mean(np.asarray(gap, float) ** 2, 1) / run.task.x_space.features
 

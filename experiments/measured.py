@@ -1,7 +1,8 @@
 """What a measure returns: for each clause of the criterion an array of values with its uncertainty over prompts.
 
 Values are (seed, condition). Replicates (seed, condition, R) are the same quantity on R resamples of the prompts, the
-same resamples for everything in a part; what was not measured on prompts has none.
+same resamples for everything in a part; what was not measured on prompts has none. A measure shows all seeds and
+conditions the same prompts where it can: comparisons are then paired, and intervals no wider than they must be.
 """
 
 import dataclasses

@@ -6,6 +6,7 @@ quantity (what is measured) and criterion (when it counts as holding, see `exper
 
 import dataclasses
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def read(name: str, folder: Path = FOLDER) -> dict[str, Claim]:
     return claims
 
 
-def _texts(place: str, table: dict[str, Any], keys: set[str], lists: set[str] = frozenset()) -> list[Problem]:
+def _texts(place: str, table: dict[str, Any], keys: set[str], lists: Collection[str] = ()) -> list[Problem]:
     """What is wrong with the keys of a table; all of them hold texts except `lists`."""
     problems = [Problem(place, f"unknown key {key!r}{nearest(key, keys)}") for key in table if key not in keys]
     problems += [Problem(place, f"missing key {key!r}") for key in sorted(keys) if key not in table]

@@ -68,7 +68,7 @@ def reproduce(
             continue
         if entry != entries.get(claim.id):
             entries[claim.id] = entry
-            results.save(path, entries)
+            results.add(path, claim.id, entry)
     if broken:
         lines = [f"{claim}: {run.path}: {run.directory.status}" for claim, run in broken.items()]
         raise Diverged("cannot be judged, since a run it needs has no end: " + "; ".join(lines))

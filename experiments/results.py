@@ -64,8 +64,9 @@ def load(path: Path) -> dict[str, Entry]:
         raise NotARun(path, f"holds no results: {type(error).__name__} {error}") from None
 
 
-def save(path: Path, entries: Mapping[str, Entry]) -> None:
-    """Replaces the file. Raises StorageError."""
+def add(path: Path, claim: str, entry: Entry) -> None:
+    """Adds or replaces one entry; what another process has added since is kept. Raises as `load`, and StorageError."""
     atomic.make_directory(path.parent)
-    claims = {name: {**entry._asdict(), "verdict": entry.verdict.plain()} for name, entry in entries.items()}
+    entries = load(path) | {claim: entry}
+    claims = {name: {**e._asdict(), "verdict": e.verdict.plain()} for name, e in entries.items()}
     atomic.write_atomic(path, seal({"schema": SCHEMA, "claims": claims}))

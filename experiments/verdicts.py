@@ -126,7 +126,8 @@ def _select(clause: Clause, part: Part) -> Part:
     wanted: list[str] = []
     if clause.levels:
         for level in clause.levels:
-            wanted += [name for name in part.conditions if name.split()[-1:] == [level]] or [level]
+            named = [name for name in part.conditions if name.split()[-1:] == [level]]
+            wanted += named if len(named) == 1 else [level]
     elif clause.where and not clause.where.startswith("each "):
         wanted = [clause.where]
     elif len(part.conditions) < 2 and (clause.where or clause.compare == "rises"):
@@ -199,7 +200,8 @@ def _reduced(clause: Clause, drawn: np.ndarray) -> np.ndarray:
 
 
 def _over_seeds(clause: Clause, values: np.ndarray, drawn: np.ndarray | None, seeds: int) -> np.ndarray:
-    """(R, condition): the median or mean of `seeds` seeds drawn with replacement, each draw on its own prompts."""
+    """(R, condition): the median or mean of `seeds` seeds drawn with replacement, each draw on its own prompts. Right
+    where all seeds were measured on the same prompts; too wide by what is due to prompts where each had its own."""
     if drawn is None:
         drawn = np.broadcast_to(values[..., None], (*values.shape, RESAMPLES))
     chosen = np.random.default_rng(seeds).integers(seeds, size=(seeds, 1, drawn.shape[2]))
@@ -234,7 +236,7 @@ def _needed(clause: Clause, part: Part, compared: Any, found: Any, undecided: np
         if drawn is None or np.ptp(alone, 0).max() >= (found[2] - found[1]).max() / 2:
             what, known = "seeds", len(values)
     if not math.isfinite(factor * known):
-        return f"no number of {what} would decide: the value lies on the bound"
+        return f"no number of {what} would decide: the value lies on the bound, or its interval has no end"
     count = math.ceil(factor * known)
     scale = 10 ** max(len(str(count)) - 2, 0)
     return f"about {-(-count // scale) * scale:,} {what} would decide (now {known:,})"

@@ -33,6 +33,14 @@ def test_rooms_import_only_to_their_left(room):
         assert rooms <= allowed, f"{path.relative_to(ROOT)} imports {sorted(rooms - allowed)}"
 
 
+def test_experiments_neither_train_nor_draw():
+    files = [path for path in (ROOT / "experiments").glob("*.py") if "\nEXPERIMENT = " in path.read_text("utf-8")]
+    assert files
+    for path in files:
+        found = {name for name in imported(path) if name.startswith(("matplotlib", "icl.plots", "icl.style"))}
+        assert not found | {name for name in imported(path) if name.startswith("icl.training")}, path
+
+
 def test_nobody_imports_the_entry_hall():
     for path in FILES:
         assert "icl.cli" not in imported(path), path

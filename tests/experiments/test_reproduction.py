@@ -1,6 +1,8 @@
 """Reproducing: what is measured is kept, a killed process loses one claim at most, foreign files are refused."""
 
 import dataclasses
+import functools
+import json
 import os
 import subprocess
 import sys
@@ -8,13 +10,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from typer.testing import CliRunner
 
 import experiments
 import figures
 from experiments import papers, reproduction, results, scoreboard
 from experiments.reproduction import reproduce
-from experiments.verdicts import OUT_OF_REACH, REPRODUCED
+from experiments.verdicts import OUT_OF_REACH, REPRODUCED, revive
 from function_classes.fields import ConfigError
+from icl import cli
 from icl.runs import atomic
 from icl.runs.errors import Diverged, Incompatible, NotARun, NotFound, StorageError
 from icl.runs.strict_json import seal
@@ -58,11 +62,35 @@ def test_what_a_verdict_depends_on_makes_it_measured_again(tmp_path, notes, monk
     assert len(notes()) == (1 if changed == "nothing" else 2)
 
 
+def test_a_key_knows_claim_scale_runs_and_the_measuring_module():
+    first, second = list(papers.read(EXPERIMENT.paper).values())[:2]
+    measure, runs = MEASURES["one-layer-loss"], {"a": ["1", "2"]}
+    keys = [results.key(first, "cpu", runs, measure), results.key(second, "cpu", runs, measure)]
+    keys += [results.key(first, "paper", runs, measure), results.key(first, "cpu", runs, rows)]
+    keys += [
+        results.key(first, "cpu", other, measure) for other in ({"a": ["1", "3"]}, {"a": ["1"]}, {"b": ["1", "2"]})
+    ]
+    assert len(set(keys)) == len(keys)
+    assert results.key(first, "cpu", runs, functools.partial(measure, scale="cpu")) == keys[0]
+
+
 def test_only_one_claim_leaves_the_others(tmp_path, notes):
     reproduce(EXPERIMENT, runs=tmp_path, only="construction-k-steps")
     reproduce(EXPERIMENT, runs=tmp_path, only="one-layer-loss")
     assert notes() == ["construction-k-steps", "one-layer-loss"]
     assert set(results.load(results.place(tmp_path, "constructed", "cpu"))) == set(MEASURES)
+
+
+def test_two_processes_keep_each_others_results(tmp_path, notes, monkeypatch):
+    path = results.place(tmp_path, "constructed", "cpu")
+
+    def meanwhile(runs, scale):
+        reproduce(EXPERIMENT, runs=tmp_path, only="construction-k-steps")
+        return MEASURES["one-layer-loss"](runs, scale)
+
+    busy = dataclasses.replace(EXPERIMENT, measures=MEASURES | {"one-layer-loss": meanwhile})
+    reproduce(busy, runs=tmp_path, only="one-layer-loss")
+    assert set(results.load(path)) == set(MEASURES)
 
 
 def test_a_killed_process_goes_on_where_it_was(tmp_path, notes):
@@ -91,7 +119,7 @@ def test_a_full_disk_leaves_the_results_there_were(tmp_path, notes, monkeypatch)
     for at in range(1, 50):
         monkeypatch.setattr(atomic, "fault", atomic.Fault("enospc", at))
         try:
-            results.save(path, {"construction-k-steps": before["construction-k-steps"]._replace(key=str(at))})
+            results.add(path, "construction-k-steps", before["construction-k-steps"]._replace(key=str(at)))
         except StorageError:
             refused += 1
             assert results.load(path) == before or results.load(path)["construction-k-steps"].key == str(at)
@@ -185,6 +213,10 @@ def test_smoke_scale_runs_and_the_figure_draws_it(tmp_path):
     trained = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     assert experiments.reproduce("default-run", scale="smoke", runs=tmp_path) == [verdict]
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == trained
+    words = "reproduce", "default-run", "--scale", "smoke", "--out", str(tmp_path), "--json"
+    said = CliRunner().invoke(cli.app, [*words, "--scoreboard", str(tmp_path / "SCOREBOARD.md")])
+    assert [revive(found) for found in json.loads(said.stdout)] == [verdict]
+    assert rows(tmp_path / "SCOREBOARD.md")["default-run", verdict.claim.id][2] == scoreboard.UNMEASURED
     paths = figures.draw("distance-to-bayes", scale="smoke", runs=tmp_path, save=tmp_path / "f")
     assert {p.suffix for p in paths} == {".png", ".pdf", ".txt"}
     assert "interval" in (tmp_path / "f" / "distance-to-bayes.txt").read_text()

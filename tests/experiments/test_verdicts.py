@@ -131,6 +131,28 @@ def test_half_of_that_is_seed_by_seed():
     assert word(criterion, first, exact("r", [2, 3, 4, 5, 6], ("without",))) == REPRODUCED
     assert word(criterion, first, exact("r", [2, 3, 4, 5, 6.1], ("without",))) == CONTRADICTED
 
+    criterion = "below 99, and at least 3, and at most half of that without, for each seed"
+    half = exact("r", [2, 3, 4, 5, 6], ("without",))
+    assert word(criterion, seeds(1, 1, 1, 1, 1), first, half) == REPRODUCED
+
+
+@pytest.mark.parametrize(
+    ("between", "within", "named"), [(1.0, 0.0, "seeds"), (0.0, 0.2, "prompts"), (0.9, 0.1, "seeds")]
+)
+def test_a_pooled_interval_has_seeds_outside_and_prompts_inside(between, within, named):
+    """The variance of the mean of S seeds is between^2 / S + within^2 where all see the same prompts; the larger of
+    the two terms says what more of would decide."""
+    generator, count = np.random.default_rng(0), 24
+    values = generator.normal(size=(count, 1))
+    values = between * (values - values.mean()) / values.std()
+    drawn = values[..., None] + within * generator.normal(size=1000)
+    one = Part("q", values, ("",), drawn, 100)
+    verdict = judge(dataclasses.replace(ANY, criterion="at most 0.01"), "cpu", Measured((one,)))
+    value, low, high = verdict.findings[0].interval
+    assert abs(value) < 1e-12
+    np.testing.assert_allclose(high - low, 2 * 1.96 * np.sqrt(between**2 / count + within**2), rtol=0.1)
+    assert (verdict.word, named in verdict.why) == (INCONCLUSIVE, True)
+
 
 def test_how_many_would_decide():
     """The half-width towards the bound is 0.19 of 0.1: 100 prompts times 1.9^2 = 361."""
@@ -156,6 +178,7 @@ def test_what_no_seed_changes_needs_no_five_seeds():
         ("below 1 at each M", (seeds(1),), "needs several conditions"),
         ("strictly earlier", (seeds(1),), "needs several conditions"),
         ("falls from 1 to 2", (exact("q", [[2, 1]], ("depth 1", "depth 3")),), "no condition '2'"),
+        ("falls from 1 to 2", (exact("q", [[2, 1, 3]], ("depth 1", "width 1", "depth 2")),), "no condition '1'"),
         ("below 1, and at most half of that", (seeds(1), exact("q", [1, 2])), "does not pair"),
     ],
 )
