@@ -27,9 +27,10 @@ class Space:
         return math.prod(self.shape)
 
     def encode(self, values: Shaped[Array, "..."]) -> Float[Array, "... F"]:
-        """Values of shape (..., *shape) as features (..., F)."""
+        """Values of shape (..., *shape) as features (..., F), in float32; float64 stays what it is."""
         lead = values.shape[: values.ndim - len(self.shape)]
-        return values.reshape(*lead, self.features).astype(jnp.float32)
+        values = values.reshape(*lead, self.features)
+        return values if values.dtype == jnp.float64 else values.astype(jnp.float32)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -136,7 +136,7 @@ class Learner(eqx.Module):
     def _read(self, outputs: Float[Array, "R O"], points: int) -> Prediction:
         space, steps = self.signature.y, self.signature.steps
         lead = (points,) if steps == 1 else (points, steps)
-        outputs = outputs.astype(jnp.float32)
+        outputs = outputs if outputs.dtype == jnp.float64 else outputs.astype(jnp.float32)
         if isinstance(space, Symbols):
             return Prediction(log_probs=jax.nn.log_softmax(outputs.reshape(*lead, space.n)))
         values = outputs.reshape(*lead, *space.shape)
