@@ -56,9 +56,10 @@ def configs(task: str | None, settings: Sequence[tuple[str, str]], preset: str |
         tree[key] = tree.get(key, {}) | value if isinstance(value, dict) and isinstance(tree.get(key), dict) else value
     if task is not None and name_of(tree.get("task")) != task:
         tree["task"] = {"name": task}
-    # Bare names below belong to the model that is chosen here, not to the default one.
-    models = [text for name, text in settings if name in ("model", "model.name") and "," not in text]
-    known = tree | {"model": {"name": models[-1]}} if models else tree
+    # Flags belong to the model that is chosen, wherever in the line it is named; choosing it later would drop them.
+    models = [pair for pair in settings if pair[0] in ("model", "model.name") and "," not in pair[1]]
+    settings = [*models, *(pair for pair in settings if pair not in models)]
+    known = tree | {"model": {"name": models[-1][1]}} if models else tree
     axes, problems = [], []
     for name, text in settings:
         try:

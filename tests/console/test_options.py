@@ -33,6 +33,23 @@ def test_order_of_settings_is_kept():
     assert configs("--set", "model.depth=2", "--depth", "3")[0].model.depth == 3
 
 
+def test_flags_belong_to_the_model_that_is_chosen():
+    words = ["--recurrent", "true", "--depth", "2", "--model", "attention-only", "--damping", "0.5,1"]
+    found = configs(*words, "--set", "model.mixer.normalizer=count")
+    assert [(c.model.name, c.model.recurrent, c.model.depth, c.model.damping) for c in found] == [
+        ("attention-only", True, 2, 0.5),
+        ("attention-only", True, 2, 1.0),
+    ]
+    assert {c.model.mixer.normalizer for c in found} == {"count"}
+    with pytest.raises(ConfigError, match="recurrent"):
+        configs("--recurrent", "true")
+
+
+def test_brackets_make_one_list_anywhere():
+    (config,) = configs("--dim", "2", "--set", "task.inputs=diagonal", "--set", "task.inputs.eigenvalues=[2,0.5]")
+    assert config.task.inputs.eigenvalues == (2.0, 0.5)
+
+
 def test_toml_then_flags(tmp_path):
     file = tmp_path / "a.toml"
     file.write_text('[task]\nname = "linear-regression"\ndim = 7\n[model]\ndepth = 2\n')

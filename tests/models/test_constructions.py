@@ -11,9 +11,11 @@ import pytest
 import function_classes as fc
 from function_classes import ConfigError, Prompt
 from function_classes.base import NotAvailable
+from icl.config import Config
 from icl.models import Learner
 from icl.models.attention_only import loop
 from icl.models.constructions import Construction, Needs
+from icl.training.engine import Program
 from tests.harness import Interventions
 
 TASK = fc.get("linear-regression", dim=4, points=9, noise_std=0.3)
@@ -192,3 +194,20 @@ def test_refusals():
         Construction.registry.get("gradient-descent-plus-plus", rates=(0.1,))
     with pytest.raises(ValueError, match="recurrent"):
         loop(Construction.registry.get("gradient-descent-plus-plus").make(TASK), 3)
+
+
+def test_training_from_the_balanced_start_finds_the_optimum():
+    """Gradient flow on one merged layer converges to u U = Gamma^-1 (Theorem 4.1); Lambda^-1 is 30 % away here."""
+    law = {"name": "diagonal", "eigenvalues": (1.5, 0.5)}
+    fields = {"model": "attention-only", "model.mixer": "merged-linear", "model.layout.sees_itself": True}
+    fields |= {"task.inputs": law, "optimizer": "adam", "learning_rate": 0.01, "validation_prompts": 8}
+    config = Config.create("linear-regression", dim=2, points=11, noise_std=0, steps=1000, batch=256, **fields)
+    program = Program(config)
+    data = program.data([config])
+    _, data = program.prepare([config], data)
+    state = program.chunk(program.start(data), 0, 1000, data)
+    mixer = program.learner(jax.tree.map(lambda a: a[0], state.params)).network.blocks[0].mixer
+    product = np.asarray(mixer.value[0, 2, 2] * mixer.key_query[0, :2, :2])
+    optimum = np.diag(1 / Construction.registry.get("zhang-optimum").gamma(config.task))
+    assert np.linalg.norm(product - optimum) < 0.05 * np.linalg.norm(optimum)
+    assert np.linalg.norm(optimum - np.diag([1 / 1.5, 1 / 0.5])) > 0.3 * np.linalg.norm(optimum)

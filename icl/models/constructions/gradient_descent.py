@@ -30,8 +30,11 @@ HIGHEST = jax.lax.Precision.HIGHEST
 
 @Construction.registry.add("gradient-descent", papers=("von-oswald-2022",))
 class GradientDescentWeights(Construction):
-    """K steps of gradient descent from w = 0, as K loops of one layer. The sum is divided by the number of examples
-    seen, so this holds at every position. `icl.models.attention_only.loop` gives any other number of steps."""
+    """K steps of gradient descent from w = 0, as K loops of one layer.
+
+    The sum is divided by the number of examples seen, so this holds at every position.
+    `icl.models.attention_only.loop` gives any other number of steps.
+    """
 
     steps: int = setting(1, "number of steps, K", at_least=1)
     rate: float = setting(0.5, "learning rate eta on the mean over the examples", above=0)
@@ -49,8 +52,10 @@ class GradientDescentWeights(Construction):
 
 @Construction.registry.add("gradient-descent-plus-plus", papers=("von-oswald-2022",))
 class GradientDescentPlusPlus(Construction):
-    """GD++: every layer also takes x_j <- (I - gamma X'X) x_j, for context and query. `gammas` multiplies the sum X'X,
-    as in the paper, and the gradient is divided by one N at every position."""
+    """GD++: every layer also takes x_j <- (I - gamma X'X) x_j, for context and query.
+
+    `gammas` multiplies the sum X'X, as in the paper, and the gradient is divided by one N at every position.
+    """
 
     rates: tuple[float, ...] = setting((0.5, 0.5), "learning rate eta of every layer", above=0)
     gammas: tuple[float, ...] = setting((0.02, 0.02), "gamma of every layer, on the sum over examples", at_least=0)
