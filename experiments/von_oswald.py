@@ -44,7 +44,7 @@ def _configs(count: int, **steps: int) -> Configs:
     nets = {
         "one layer": {},
         "two loops": {"depth": 2, "recurrent": True},
-        "five layers": {"depth": 5, "clip": 10.0, "model.clip": 10.0, "learning_rate": 5e-4},
+        "five layers": {"depth": 5, "clip": 10.0, "model.clip_tokens": 10.0, "learning_rate": 5e-4},
         "one softmax head": softmax,
         "two softmax heads": softmax | {"heads": 2},
     }

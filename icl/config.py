@@ -154,14 +154,17 @@ def sections(tree: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def resolve(word: str, tree: Mapping[str, Any]) -> str:
-    """The path of a setting: a path as it is, or the bare name of a field of the task, the model or the training."""
+    """The path of a setting: a path as it is, or the bare name of a field of the task, the model or the training. A
+    name that several of them have must be written as a path."""
     word = word.replace("-", "_")
     if "." in word or word in ("seed", "origin", "task", "model", "training", "evaluation"):
         return word
     known = sections(tree)
-    for section, names in known.items():
-        if word in names:
-            return f"{section}.{word}"
+    paths = [f"{section}.{word}" for section, names in known.items() if word in names]
+    if len(paths) == 1:
+        return paths[0]
+    if paths:
+        raise ConfigError([Problem(word, f"is a field of several parts; write {' or '.join(paths)}")])
     everything = ["seed", *(name for names in known.values() for name in names)]
     raise ConfigError([Problem(word, f"unknown setting{nearest(word, everything)}")])
 

@@ -11,8 +11,9 @@ import function_classes as fc
 from function_classes import ConfigError
 from function_classes.fields import Fields, build, setting
 from function_classes.plain import dump, identity
-from icl import presets
+from icl import config, presets
 from icl.config import Config
+from icl.models import ModelConfig
 
 # Full configurations and their identities. A failure means that old runs would be trained again: give a new field
 # `absent=` its old behavior, a changed default `absent=` the old one, or raise the version of what now differs. Never
@@ -84,6 +85,21 @@ def test_bad_settings_name_path_and_remedy(words, path, said):
     (problem,) = caught.value.problems
     assert problem.path == path
     assert said in problem.message
+
+
+def test_a_name_that_two_parts_have_is_refused(monkeypatch):
+    monkeypatch.setattr(config, "sections", lambda tree: {"task": {"width": None}, "model": {"width": None}})
+    with pytest.raises(ConfigError, match="is a field of several parts; write task.width or model.width"):
+        config.resolve("width", {})
+
+
+@pytest.mark.parametrize("model", ModelConfig.registry.names())
+@pytest.mark.parametrize("task", fc.names())
+def test_no_registered_parts_share_a_name(task, model):
+    tree = {"task": {"name": task}, "model": {"name": model}}
+    for section, names in config.sections(tree).items():
+        for name in names:
+            assert config.resolve(name, tree) == f"{section}.{name}"
 
 
 def test_all_problems_come_at_once():

@@ -36,7 +36,7 @@ class AttentionOnly(ModelConfig):
     mixer: MixerConfig = setting(LinearAttention(), "what mixes tokens")
     recurrent: bool = setting(False, "one set of weights, applied depth times")
     damping: float = setting(1.0, "multiplies what a layer adds", above=0)
-    clip: float | None = setting(None, "bound on every entry after every layer; none: not clipped", above=0)
+    clip_tokens: float | None = setting(None, "bound on every entry after every layer; none: not clipped", above=0)
     reads: Literal["y", "minus-y"] = setting("y", "the prediction: y slot of the query token, or minus it")
     init_scale: float = setting(0.002, "variance times fan-in and depth of the projections at the start", above=0)
 
@@ -62,7 +62,7 @@ class AttentionOnly(ModelConfig):
         layers = tuple(Layer(self.mixer.make(width, self.heads, self.depth, init, key=k)) for k in keys)
         sign = 1.0 if self.reads == "y" else -1.0
         loops = self.depth if self.recurrent else None
-        network = AttentionOnlyNetwork(layers, loops, self.damping, self.clip, (slot.start, slot.stop), sign)
+        network = AttentionOnlyNetwork(layers, loops, self.damping, self.clip_tokens, (slot.start, slot.stop), sign)
         return Learner(network, self.layout, signature)
 
 

@@ -34,7 +34,13 @@ MIXERS = {
 CASES = {
     "plain": {"mixer": MIXERS["linear"]},
     "deep": {"mixer": MIXERS["linear-count"], "depth": 2, "heads": 2, "damping": 0.5},
-    "recurrent": {"mixer": MIXERS["linear-count"], "depth": 3, "recurrent": True, "clip": 0.9, "reads": "minus-y"},
+    "recurrent": {
+        "mixer": MIXERS["linear-count"],
+        "depth": 3,
+        "recurrent": True,
+        "clip_tokens": 0.9,
+        "reads": "minus-y",
+    },
     "zhang": {"mixer": MIXERS["merged"], "heads": 2, "layout": ONE | {"sees_itself": True}},
     "softmax": {"mixer": MIXERS["softmax"], "depth": 2},
     "every": {"mixer": MIXERS["linear-count"], "depth": 2, "layout": ONE | {"query": "every"}},
@@ -166,7 +172,11 @@ def test_site_names_are_frozen():
 
 
 def test_refusals():
-    for fields, path in [({"layout": "paired"}, "layout"), ({"heads": 4}, "heads"), ({"clip": 0.0}, "clip")]:
+    for fields, path in [
+        ({"layout": "paired"}, "layout"),
+        ({"heads": 4}, "heads"),
+        ({"clip_tokens": 0.0}, "clip_tokens"),
+    ]:
         with pytest.raises(ConfigError) as caught:
             Config.create(
                 "linear-regression", **{"model": "attention-only", **{f"model.{k}": v for k, v in fields.items()}}
