@@ -29,7 +29,7 @@ class Prompt(eqx.Module):
     xs: Shaped[Array, "P *x"]
     ys: Shaped[Array, "P *y"]
     latent: PyTree = None
-    targets: Shaped[Array, "P *y"] | None = None
+    targets: Shaped[Array, "P *t"] | None = None
     scored: Float[Array, "P *s"] | None = None
 
     @property
@@ -37,7 +37,7 @@ class Prompt(eqx.Module):
         return self.ys.shape[0]
 
     @property
-    def scores(self) -> Shaped[Array, "P *y"]:
+    def scores(self) -> Shaped[Array, "P *t"]:
         """What a prediction is compared with: `targets` where they differ from what is shown."""
         return self.ys if self.targets is None else self.targets
 

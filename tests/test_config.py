@@ -89,7 +89,7 @@ def test_bad_settings_name_path_and_remedy(words, path, said):
 
 def test_a_name_that_two_parts_have_is_refused(monkeypatch):
     monkeypatch.setattr(config, "sections", lambda tree: {"task": {"width": None}, "model": {"width": None}})
-    with pytest.raises(ConfigError, match="is a field of several parts; write task.width or model.width"):
+    with pytest.raises(ConfigError, match=r"several parts; write task\.width or model\.width"):
         config.resolve("width", {})
 
 

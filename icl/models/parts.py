@@ -79,7 +79,7 @@ class MLP(eqx.Module):
     down: Linear
     activation: str = eqx.field(static=True)
 
-    def __init__(self, width: int, ratio: int, activation: str, depth: int, init: str, *, key: PRNGKeyArray):
+    def __init__(self, width: int, ratio: int, activation: str, depth: int, init: Init, *, key: PRNGKeyArray):
         up, down = jax.random.split(key)
         self.up = Linear(width, ratio * width, initial_std(init, width), key=up)
         self.down = Linear(ratio * width, width, initial_std(init, ratio * width, depth), key=down)

@@ -81,3 +81,16 @@ def test_eigenvalues_are_one_for_every_coordinate():
     with pytest.raises(ConfigError, match="5 eigenvalues, and dim is 4"):
         fc.get("linear-regression", dim=4, inputs="diagonal")
     assert fc.get("linear-regression", dim=5, inputs="diagonal").sample(jax.random.key(0)).xs.shape == (16, 5)
+
+
+def test_random_covariances_are_exponential_and_leave_bayes_alone():
+    """E x_i^2 = 1, E x_i^4 = 3 E lambda^2 = 6; inputs of one prompt share their scale; Bayes is that of any inputs."""
+    task = fc.get("random-covariance", dim=2, points=4, noise_std=0.3)
+    prompts = jax.jit(lambda key: task.batch(key, 20_000))(jax.random.key(3))
+    xs = np.asarray(prompts.xs, np.float64)
+    assert abs(np.mean(xs**2) - 1) < 0.03
+    assert abs(np.mean(xs**4) - 6) < 0.6
+    assert abs(np.mean(xs[:, 0] ** 2 * xs[:, 1] ** 2) - 2) < 0.2
+    one = jax.tree.map(lambda a: a[0], prompts)
+    plain = fc.get("linear-regression", dim=2, points=4, noise_std=0.3)
+    np.testing.assert_array_equal(task.bayes(one).mean, plain.bayes(one).mean)

@@ -15,6 +15,7 @@ from icl.config import Config
 from icl.models import Learner
 from icl.models.attention_only import loop
 from icl.models.constructions import Construction, Needs
+from icl.models.constructions.products import effective, from_products, products
 from icl.training.engine import Program
 from tests.harness import Interventions
 
@@ -181,6 +182,27 @@ def test_risk_of_the_best_single_step():
     best, *others = (found / 2 for found in risks(task, task, *made))
     assert best == pytest.approx(0.2062, abs=0.003)
     assert min(others) > best + 0.001
+
+
+def test_products_are_the_function_of_a_layer():
+    """Those of one step are diag(0, -rate) and diag(I, 0); merged matrices with the products of random factors are the
+    same layer; what is effective at Zhang's optimum is 1 / Gamma."""
+    step = Construction.registry.get("gradient-descent", rate=0.7).make(TASK)
+    value, key_query = products(step.network.blocks[0].mixer)
+    np.testing.assert_allclose(value[0], np.diag([0, 0, 0, 0, -0.7]), atol=1e-7)
+    np.testing.assert_allclose(key_query[0], np.diag([1, 1, 1, 1, 0]), atol=1e-7)
+    config = Config.create(TASK, model="attention-only", heads=2, **{"model.mixer": {"name": "linear", "key_size": 3}})
+    random = config.model.make(TASK, key=jax.random.key(1))
+    random = jax.tree.map(lambda a: 10 * a if eqx.is_inexact_array(a) else a, random)
+    merged = from_products(random, *products(random.network.blocks[0].mixer))
+    prompts = TASK.batch(jax.random.key(2), 16)
+    np.testing.assert_allclose(merged.batched(prompts).mean, random.batched(prompts).mean, rtol=1e-4, atol=1e-5)
+    assert np.ptp(random.batched(prompts).mean) > 0.1
+    optimum = Construction.registry.get("zhang-optimum")
+    np.testing.assert_allclose(effective(optimum.make(TASK)), np.diag(1 / optimum.gamma(TASK)), rtol=1e-6, atol=1e-7)
+    softmax = Config.create(TASK, model="attention-only", **{"model.mixer": "softmax"})
+    with pytest.raises(NotAvailable, match="needs linear attention"):
+        products(softmax.model.make(TASK, key=jax.random.key(3)).network.blocks[0].mixer)
 
 
 def test_refusals():

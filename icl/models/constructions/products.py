@@ -37,12 +37,14 @@ def from_products(learner: Learner, value: np.ndarray, key_query: np.ndarray) ->
     network = learner.network
     if not isinstance(network, AttentionOnlyNetwork) or len(network.blocks) != 1:
         raise NotAvailable("needs an attention-only learner with one set of weights")
-    normalizer = network.blocks[0].mixer.normalizer
-    mixer = MergedHeads(jnp.asarray(key_query, float), jnp.asarray(value, float), normalizer)
+    own = network.blocks[0].mixer
+    if not isinstance(own, LinearHeads | MergedHeads):
+        raise NotAvailable(f"needs linear attention, whose products are its function; this is {type(own).__name__}")
+    mixer = MergedHeads(jnp.asarray(key_query, float), jnp.asarray(value, float), own.normalizer)
     return eqx.tree_at(lambda m: m.network.blocks[0].mixer, learner, mixer)
 
 
-def effective(learner: Learner) -> Float[np.ndarray, "E-1 E-1"]:
+def effective(learner: Learner) -> Float[np.ndarray, "D D"]:
     """The matrix U in prediction = x' U' sum_i y_i x_i / normalizer of a one-layer learner: the invariant w22 W11 of
     Zhang et al. 2023, summed over heads, with the sign of the reading. `U[i, j]` multiplies x_i of the context and x_j
     of the query."""

@@ -51,10 +51,12 @@ class ZhangOptimum(Construction):
 
     def gamma(self, task: FunctionClass) -> np.ndarray:
         """(D,) diagonal of Gamma."""
+        assert isinstance(task, LinearRegression)
         size = self.examples or max(task.points - 1, 1)
         spectrum = self.eigenvalues
         if spectrum is None:
             law = task.inputs
+            assert isinstance(law, Gaussian | Diagonal)
             spectrum = law.eigenvalues if isinstance(law, Diagonal) else (law.std**2,) * task.dim
         values = np.asarray(spectrum, np.float64)
         noise = (task.noise_std / task.weight_std) ** 2

@@ -104,5 +104,6 @@ def context_counts(visible: Visible | None, length: int) -> Float[Array, "T"]:
     """
     if visible is None:
         return jnp.asarray(np.maximum(np.arange(length), 1), jnp.float32)
-    context = (visible & ~np.eye(length, dtype=bool)).any(0)
-    return jnp.maximum(jnp.asarray((visible & context[None, :]).sum(1)).astype(jnp.float32), 1)
+    others = jnp.asarray(visible) & ~np.eye(length, dtype=bool)
+    context = jnp.any(others, 0)
+    return jnp.maximum(jnp.sum(jnp.asarray(visible) & context[None, :], 1).astype(jnp.float32), 1)

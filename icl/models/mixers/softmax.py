@@ -118,12 +118,12 @@ def attend_in_blocks(
     parts = []
     for part in np.array_split(np.arange(len(mask)), blocks):
         rows = slice(int(part[0]), int(part[-1]) + 1)
-        columns = slice(int(np.flatnonzero(mask[rows].any(0)).max(initial=0)) + 1)
+        columns = slice(int(np.flatnonzero(np.any(mask[rows], 0)).max(initial=0)) + 1)
         bias = jnp.where(mask[rows, columns], 0.0, -1e30).astype(jnp.float32)
         parts.append(attend(query[:, :, rows], key[:, :, columns], value[:, :, columns], bias))
     mixed = parts[0] if blocks == 1 else jnp.concatenate(parts, 2)
-    seeing = mask.any(1)
-    return mixed if seeing.all() else jnp.where(seeing[None, None, :, None], mixed, 0)
+    seeing = np.any(mask, 1)
+    return mixed if np.all(seeing) else jnp.where(seeing[None, None, :, None], mixed, 0)
 
 
 @jax.custom_vjp
