@@ -143,6 +143,9 @@ def evaluate(
     if task != run.task and run.task.bayes_kind.kind != "none":
         predictors["bayes of training"] = run.task.bayes
     table = measuring.evaluate(predictors, task, key=prng.stream(run.seed, "evaluation"), prompts=prompts)
+    if task.points > run.task.points and getattr(run.config.model, "positions", "none") == "learned":
+        last = run.task.points - 1
+        table.notes += (f"the model's positions past k = {last} were never trained: an error there says nothing else",)
     if csv is not None:
         table.to_csv(csv)
     if as_json:

@@ -24,7 +24,7 @@ class ModelConfig(Fields):
 
     layout: Layout = setting(layouts.Paired(), "how examples become tokens")
     max_points: int | None = setting(
-        None, "longest prompt the positions can hold; none: as long as the task's", at_least=1
+        None, "longest prompt the positions can hold; none: 64 points, or the task's if more", at_least=1
     )
 
     def refuses(self, task: FunctionClass) -> list[tuple[str, str]]:

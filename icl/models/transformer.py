@@ -18,6 +18,9 @@ from icl.models.mixers.softmax import SoftmaxAttention
 from icl.models.parts import MLP, LayerNorm, Linear, uniform_linear
 from icl.taps import tap
 
+# Points that a table of learned positions holds at least.
+ROOM = 64
+
 
 @ModelConfig.registry.add("transformer", papers=("garg-2022",))
 class Transformer(ModelConfig):
@@ -50,7 +53,9 @@ class Transformer(ModelConfig):
 
     def make(self, task: FunctionClass, *, key: PRNGKeyArray) -> Learner:
         signature = Signature.of(task)
-        max_points = self.max_points or task.points
+        # Rows past the trained length cost nothing and leave the others bit-equal; they let a run be asked what it
+        # does there.
+        max_points = self.max_points or max(task.points, ROOM)
         rows = self.layout.position_ids(max_points, signature)
         network = Network(self, self.layout.features(signature), head_size(signature.y), int(rows.max()) + 1, key=key)
         return Learner(network, self.layout, signature, max_points if self.positions == "learned" else None)

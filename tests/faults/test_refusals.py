@@ -100,13 +100,13 @@ def test_questions_about_runs(undisturbed):
     """Names that name nothing or too much, prompts the model cannot read, steps that were not kept."""
     run, here = undisturbed.name, ["--out", undisturbed.parent]
     longer = (
-        "this model's positions hold 4 points, the prompt has 60; train with model.max_points=60 or model.positions"
+        "this model's positions hold 64 points, the prompt has 90; train with model.max_points=90 or model.positions"
     )
     spaces = (
         "a model of linear-regression cannot read prompts of markov: it knows x 5 numbers, y a number; they have x "
     )
     cases = [
-        (["evaluate", "last", "--points", "60", *here], 2, longer),
+        (["evaluate", "last", "--points", "90", *here], 2, longer),
         (["evaluate", "last", "--on", "markov", *here], 2, spaces + "nothing (a stream), y one of 3 symbols"),
         (["evaluate", "last", "--on", "nosuch", *here], 2, "unknown function class 'nosuch'; choose from"),
         (["evaluate", "last", "--points", "0", *here], 2, "points: must be at least 1, got 0"),

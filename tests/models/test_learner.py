@@ -122,6 +122,14 @@ def test_longer_prompts_than_positions_are_refused_and_allowed_without_positions
     assert make("linear-regression", "paired", positions="none")(prompt).mean.shape == (12,)
 
 
+def test_room_for_longer_prompts_changes_nothing_at_the_trained_length():
+    prompt = TASKS["linear-regression"].sample(jax.random.key(10))
+    tight = make("linear-regression", "paired", max_points=5)
+    roomy = make("linear-regression", "paired", max_points=None)
+    assert roomy.max_points == 64
+    np.testing.assert_array_equal(tight(prompt).mean, roomy(prompt).mean)
+
+
 def test_site_names_are_frozen():
     learner = make("linear-regression", "paired", depth=1)
     sites = set(taps.sites(learner, TASKS["linear-regression"].sample(jax.random.key(7))))
