@@ -53,7 +53,7 @@ def _configs(count: int, **steps: int) -> Configs:
     }
 
 
-def _prompts(scale: str, input_range: float = 1.0) -> Prompt:
+def tasks(scale: str, input_range: float = 1.0) -> Prompt:
     return draw(_task(input_range), prng.stream(0, "evaluation"), 0, TASKS[scale])
 
 
@@ -81,11 +81,11 @@ def descend(prompts: Prompt, steps: Array | int, rate: Array | float, gamma: Arr
 def tuned(steps: int, *start: float) -> tuple[float, ...]:
     """The rate, or rate and gamma, shared by all steps, of least error on 10,000 tasks that are not used again."""
     prompts = draw(_task(), prng.stream(0, "calibration"), 0, 10_000)
-    loss = lambda numbers: float(jnp.mean(_half(descend(prompts, steps, *numbers), prompts)))  # noqa: E731
+    loss = lambda numbers: float(jnp.mean(half(descend(prompts, steps, *numbers), prompts)))  # noqa: E731
     return tuple(minimize(loss, start, method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-6}).x)
 
 
-def _half(answers: Float[Array, "B"], prompts: Prompt) -> Float[Array, "B"]:
+def half(answers: Float[Array, "B"], prompts: Prompt) -> Float[Array, "B"]:
     return 0.5 * (answers - prompts.ys[:, -1]) ** 2
 
 
@@ -107,16 +107,16 @@ def _slopes(learner: Learner, prompts: Prompt) -> Float[Array, "B D"]:
     return jax.grad(total)(prompts.xs[:, -1])
 
 
-def _losses(learners: Sequence[Learner], prompts: Prompt) -> np.ndarray:
+def losses(learners: Sequence[Learner], prompts: Prompt) -> np.ndarray:
     """Half the squared error of the query, (seed, prompt)."""
-    return np.stack([np.asarray(_half(_answer(learner, prompts), prompts)) for learner in learners])
+    return np.stack([np.asarray(half(_answer(learner, prompts), prompts)) for learner in learners])
 
 
 def _relative(name: str) -> Any:
     """Loss over the closed form of one step."""
 
     def measure(runs: Runs, scale: str) -> Measured:
-        values = _losses([run.model for run in runs[name]], _prompts(scale))[:, None] / ONE_STEP
+        values = losses([run.model for run in runs[name]], tasks(scale))[:, None] / ONE_STEP
         return Measured((means("loss / loss of one step at the best rate", values),))
 
     return measure
@@ -126,9 +126,9 @@ def _against(name: str, steps: int, *start: float) -> Any:
     """Loss over that of gradient descent at the best shared rate (of GD++ where `start` has a gamma too)."""
 
     def measure(runs: Runs, scale: str) -> Measured:
-        prompts = _prompts(scale)
-        own = _losses([run.model for run in runs[name]], prompts)[:, None]
-        other = np.asarray(_half(descend(prompts, steps, *tuned(steps, *start)), prompts))
+        prompts = tasks(scale)
+        own = losses([run.model for run in runs[name]], prompts)[:, None]
+        other = np.asarray(half(descend(prompts, steps, *tuned(steps, *start)), prompts))
         return Measured((ratios(f"loss / loss of {steps} steps", own, np.broadcast_to(other, own.shape)),))
 
     return measure
@@ -152,7 +152,7 @@ def implied_rate(runs: Runs, scale: str) -> Measured:
 
 def interpolation(runs: Runs, scale: str) -> Measured:
     """Products in the gauge where the mean diagonal of KQ's x block is 1, averaged with those of one step."""
-    prompts = _prompts(scale)
+    prompts = tasks(scale)
     built = GradientDescentWeights(rate=BEST_RATE).make(_task())
     value, key_query = products(built.network.blocks[0].mixer)
     own, mixed = [], []
@@ -160,9 +160,9 @@ def interpolation(runs: Runs, scale: str) -> Measured:
         theirs, keys = products(run.model.network.blocks[0].mixer)
         gauge = np.mean(np.diag(keys[0])[:-1])
         mean = 0.5 * (theirs * gauge + value / EXAMPLES), 0.5 * (keys / gauge + key_query)
-        own.append(_losses([run.model], prompts)[0])
-        mixed.append(_losses([from_products(run.model, *mean)], prompts)[0])
-    step = np.asarray(_half(descend(prompts, 1, BEST_RATE), prompts))
+        own.append(losses([run.model], prompts)[0])
+        mixed.append(losses([from_products(run.model, *mean)], prompts)[0])
+    step = np.asarray(half(descend(prompts, 1, BEST_RATE), prompts))
     smaller = [loss if loss.mean() < step.mean() else step for loss in own]
     part = ratios("loss of the average / smaller loss", np.stack(mixed)[:, None], np.stack(smaller)[:, None])
     return Measured((part,))
@@ -187,19 +187,18 @@ def construction(runs: Runs, scale: str) -> Measured:
 def input_range(runs: Runs, scale: str) -> Measured:
     own, other, ranges = [], [], (0.5, 1.0, 1.5, 2.0)
     for factor in ranges:
-        prompts = _prompts(scale, factor)
-        own.append(_losses([run.model for run in runs["one layer"]], prompts))
-        other.append(np.asarray(_half(descend(prompts, 1, BEST_RATE), prompts)))
+        prompts = tasks(scale, factor)
+        own.append(losses([run.model for run in runs["one layer"]], prompts))
+        other.append(np.asarray(half(descend(prompts, 1, BEST_RATE), prompts)))
     above = np.stack(own, 1)
     below = np.broadcast_to(np.stack(other)[None], above.shape)
     return Measured((ratios("loss / loss of one step", above, below, [f"range {r:g}" for r in ranges]),))
 
 
 def two_heads(runs: Runs, scale: str) -> Measured:
-    prompts = _prompts(scale)
+    prompts = tasks(scale)
     one, two = (
-        _losses([run.model for run in runs[f"{n} softmax {h}"]], prompts)
-        for n, h in (("one", "head"), ("two", "heads"))
+        losses([run.model for run in runs[f"{n} softmax {h}"]], prompts) for n, h in (("one", "head"), ("two", "heads"))
     )
     return Measured((ratios("share of the gap that is closed", (one - two)[:, None], (one - ONE_STEP)[:, None]),))
 

@@ -40,7 +40,7 @@ ATTENTION = {
 }
 
 
-def _task(name: str = "linear-regression", examples: int = EXAMPLES, **fields: Any) -> Any:
+def task(name: str = "linear-regression", examples: int = EXAMPLES, **fields: Any) -> Any:
     return get(name, dim=DIM, points=examples + 1, noise_std=0.0, **fields)
 
 
@@ -48,12 +48,12 @@ def _configs(count: int, attention: int, softmax: int) -> Configs:
     covariant = ATTENTION | {"learning_rate": 0.002}
     spike = {"depth": 4, "steps": softmax, "max_points": 2 * EXAMPLES + 1}
     return {
-        "isotropic": seeds(count, _task(), **ATTENTION, steps=attention),
-        "anisotropic": seeds(count, _task(inputs=Diagonal(SPECTRUM)), **ATTENTION, steps=attention),
-        "random covariance": seeds(count, _task("random-covariance"), **covariant, steps=2 * attention),
-        "learned positions": seeds(count, _task(), **spike),
-        "without": seeds(count, _task(), **spike, positions="none"),
-        "adapting": seeds(count, _task("random-covariance"), depth=4, steps=softmax),
+        "isotropic": seeds(count, task(), **ATTENTION, steps=attention),
+        "anisotropic": seeds(count, task(inputs=Diagonal(SPECTRUM)), **ATTENTION, steps=attention),
+        "random covariance": seeds(count, task("random-covariance"), **covariant, steps=2 * attention),
+        "learned positions": seeds(count, task(), **spike),
+        "without": seeds(count, task(), **spike, positions="none"),
+        "adapting": seeds(count, task("random-covariance"), depth=4, steps=softmax),
     }
 
 
@@ -64,16 +64,16 @@ def _error(learner: Learner, prompts: Prompt) -> jax.Array:
     return (mean[:, -1] - prompts.ys[:, -1]) ** 2
 
 
-def _errors(runs: Sequence[Run], task: Any, prompts: int, block: int = 2_000) -> np.ndarray:
+def errors(runs: Sequence[Run], law: Any, prompts: int, block: int = 2_000) -> np.ndarray:
     """Squared error of the query, (seed, prompt), on the same prompts for every seed."""
     found = []
     for first in range(0, prompts, block):
-        some = draw(task, prng.stream(0, "evaluation"), first, min(block, prompts - first))
+        some = draw(law, prng.stream(0, "evaluation"), first, min(block, prompts - first))
         found.append(np.stack([np.asarray(_error(run.model, some)) for run in runs]))
     return np.concatenate(found, 1)
 
 
-def _gamma(spectrum: Sequence[float]) -> np.ndarray:
+def gamma(spectrum: Sequence[float]) -> np.ndarray:
     values = np.asarray(spectrum)
     return (1 + 1 / EXAMPLES) * values + values.sum() / EXAMPLES
 
@@ -85,7 +85,7 @@ def _distance(run: Run, target: np.ndarray) -> float:
 
 def global_minimum(runs: Runs, scale: str) -> Measured:
     laws = {"isotropic": np.ones(DIM), "anisotropic": np.asarray(SPECTRUM)}
-    found = [[_distance(run, 1 / _gamma(law)) for run in runs[name]] for name, law in laws.items()]
+    found = [[_distance(run, 1 / gamma(law)) for run in runs[name]] for name, law in laws.items()]
     return Measured((exact("relative distance to 1 / Gamma", np.transpose(found), tuple(laws)),))
 
 
@@ -93,15 +93,15 @@ def gamma_not_lambda(runs: Runs, scale: str) -> Measured:
     values = []
     for run in runs["anisotropic"]:
         learned = effective(run.model)
-        far, near = (np.linalg.norm(learned - np.diag(1 / np.asarray(law))) for law in (SPECTRUM, _gamma(SPECTRUM)))
+        far, near = (np.linalg.norm(learned - np.diag(1 / np.asarray(law))) for law in (SPECTRUM, gamma(SPECTRUM)))
         values.append(far / near)
     return Measured((exact("distance to 1 / Lambda over distance to 1 / Gamma", values),))
 
 
 def risk(runs: Runs, scale: str) -> Measured:
-    task = _task(inputs=Diagonal(SPECTRUM))
+    law = task(inputs=Diagonal(SPECTRUM))
     found = [
-        _errors(runs["anisotropic"], dataclasses.replace(task, points=tests + 1), PROMPTS[scale]) / formula
+        errors(runs["anisotropic"], dataclasses.replace(law, points=tests + 1), PROMPTS[scale]) / formula
         for tests, formula in RISKS.items()
     ]
     return Measured((means("risk / formula", np.stack(found, 1), [f"M {tests}" for tests in RISKS]),))
@@ -109,7 +109,7 @@ def risk(runs: Runs, scale: str) -> Measured:
 
 def bias(runs: Runs, scale: str) -> Measured:
     tests, prompts = (5_000, 1_000) if scale != "smoke" else (200, 100)
-    values = _errors(runs["isotropic"], _task(examples=tests), prompts, block=50)[:, None] / DIM
+    values = errors(runs["isotropic"], task(examples=tests), prompts, block=50)[:, None] / DIM
     return Measured((means(f"squared error per dim at M = {tests}", values),))
 
 
@@ -117,7 +117,7 @@ def covariate_scale(runs: Runs, scale: str) -> Measured:
     g, factors, found = EXAMPLES / (EXAMPLES + DIM + 1), (0.5, 1.5, 2.0), []
     for c in factors:
         formula = c**2 * ((g * c**2) ** 2 * (1 + (DIM + 1) / EXAMPLES) - 2 * g * c**2 + 1)
-        found.append(_errors(runs["isotropic"], _task(inputs=Gaussian(std=c)), PROMPTS[scale]) / DIM / formula)
+        found.append(errors(runs["isotropic"], task(inputs=Gaussian(std=c)), PROMPTS[scale]) / DIM / formula)
     return Measured((means("error / formula", np.stack(found, 1), [f"c {c:g}" for c in factors]),))
 
 
@@ -127,7 +127,7 @@ def task_shift(runs: Runs, scale: str) -> Measured:
     for run in runs["isotropic"]:
         rows = []
         for first in range(0, PROMPTS[scale], 2_000):
-            prompts = draw(_task(), prng.stream(0, "evaluation"), first, 2_000)
+            prompts = draw(task(), prng.stream(0, "evaluation"), first, 2_000)
             sparse = prompts.latent * (jnp.arange(DIM) < 2)[None, :]
             laws = {"same": (prompts.latent, DIM), "times three": (3 * prompts.latent, 9 * DIM), "sparse": (sparse, 2)}
             rows.append(
@@ -152,18 +152,18 @@ def random_covariance(runs: Runs, scale: str) -> Measured:
     u, c = 2 / (6 * (1 + 1 / EXAMPLES) + trace / EXAMPLES), 4.0
     distances = exact("relative distance", [_distance(run, np.full(DIM, u)) for run in runs["random covariance"]])
     formula = c - 4 * u * c**2 + u**2 * c**3 * (6 * (1 + 1 / EXAMPLES) + trace / EXAMPLES)
-    errors = _errors(runs["random covariance"], _shifted(c), PROMPTS[scale])[:, None] / DIM / formula
-    return Measured((distances, means("error at covariance scale 4 / formula", errors)))
+    found = errors(runs["random covariance"], _shifted(c), PROMPTS[scale])[:, None] / DIM / formula
+    return Measured((distances, means("error at covariance scale 4 / formula", found)))
 
 
 def _shifted(c: float) -> Any:
-    return _task("random-covariance", inputs=Gaussian(std=c**0.5))
+    return task("random-covariance", inputs=Gaussian(std=c**0.5))
 
 
 def spike(runs: Runs, scale: str) -> Measured:
     names, count = ("learned positions", "without"), min(PROMPTS[scale], 20_000)
     long, short = (
-        np.stack([_errors(runs[name], _task(examples=tests), count) for name in names], 1)
+        np.stack([errors(runs[name], task(examples=tests), count) for name in names], 1)
         for tests in (2 * EXAMPLES, EXAMPLES)
     )
     part = ratios("error at M = 2N / error at M = N", long, short, names)
@@ -172,7 +172,7 @@ def spike(runs: Runs, scale: str) -> Measured:
 
 def adapting(runs: Runs, scale: str) -> Measured:
     names, count = ("adapting", "random covariance"), min(PROMPTS[scale], 20_000)
-    own, other = (_errors(runs[name], _shifted(4.0), count)[:, None] for name in names)
+    own, other = (errors(runs[name], _shifted(4.0), count)[:, None] for name in names)
     return Measured((ratios("error of softmax / error of linear attention", own, other),))
 
 
