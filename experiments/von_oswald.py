@@ -170,11 +170,9 @@ def interpolation(runs: Runs, scale: str) -> Measured:
 
 def construction(runs: Runs, scale: str) -> Measured:
     """Constructed loops against explicit steps in float64: the largest difference over the largest answer."""
-    worst = 0.0
+    worst, drawn = 0.0, draw(_task(), prng.stream(0, "evaluation"), 0, 1000)
     with jax.enable_x64(True):
-        prompts = jax.tree.map(
-            lambda a: jnp.asarray(a, jnp.float64), draw(_task(), prng.stream(0, "evaluation"), 0, 1000)
-        )
+        prompts = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), drawn)
         prompts = Prompt(prompts.xs, jnp.einsum("bnd,bd->bn", prompts.xs, prompts.latent))
         for steps in range(1, 6):
             learner = GradientDescentWeights(steps=steps, rate=BEST_RATE / steps).make(_task())

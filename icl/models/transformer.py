@@ -45,11 +45,14 @@ class Transformer(ModelConfig):
         return found + ([("heads", reason)] if reason else [])
 
     def prompt_bytes(self, task: FunctionClass) -> int:
-        """What the backward pass needs of every block: residuals, hidden units, and half of the attention's square."""
+        """What the backward pass needs of every block but the last, which may have few rows to read: residuals, hidden
+        units, and half of the attention's square."""
         length = self.layout.length(task.points, Signature.of(task))
         size = 2 if self.compute == "bfloat16" else 4
         square = length**2 // 2 * self.heads if isinstance(self.mixer, SoftmaxAttention) else 0
-        return super().prompt_bytes(task) + size * self.depth * (length * self.width * (2 + self.mlp_ratio) + square)
+        return super().prompt_bytes(task) + size * (self.depth - 1) * (
+            length * self.width * (2 + self.mlp_ratio) + square
+        )
 
     def make(self, task: FunctionClass, *, key: PRNGKeyArray) -> Learner:
         signature = Signature.of(task)

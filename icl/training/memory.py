@@ -33,13 +33,14 @@ def check(configs: Sequence[Config]) -> None:
 
 
 def _room() -> int | None:
-    """Bytes of the first device's memory, or None where nobody says."""
-    device = jax.local_devices()[0]
+    """Bytes of the devices that share a batch, or None where nobody says."""
+    device, *others = jax.local_devices()
     if device.platform == "cpu":
         names = ("SC_PHYS_PAGES", "SC_PAGE_SIZE")
         known = all(name in getattr(os, "sysconf_names", {}) for name in names)
         return os.sysconf(names[0]) * os.sysconf(names[1]) if known else None
-    return (device.memory_stats() or {}).get("bytes_limit")
+    limit = (device.memory_stats() or {}).get("bytes_limit")
+    return None if limit is None else limit * (1 + len(others))
 
 
 def _words(size: float) -> str:
