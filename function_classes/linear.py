@@ -13,10 +13,10 @@ from function_classes.spaces import Real
 
 @FunctionClass.registry.add("linear-regression", papers=("garg-2022", "akyurek-2022", "raventos-2023"))
 class LinearRegression(FunctionClass):
-    """y = w'x + noise_std e with w ~ N(0, weight_std^2 I), e ~ N(0, 1), x from `inputs`.
+    """y = w'x + noise_std e with w ~ N(weight_mean 1, weight_std^2 I), e ~ N(0, 1), x from `inputs`.
 
-    Bayes is ridge with penalty noise_std^2 / weight_std^2 on the sum X'X; its predictive variance is
-    noise_std^2 + x'Sx with posterior covariance S. E[y^2] = weight_std^2 E|x|^2 + noise_std^2.
+    Bayes is ridge towards weight_mean 1 with penalty noise_std^2 / weight_std^2 on the sum X'X; its predictive variance
+    is noise_std^2 + x'Sx with posterior covariance S. Around mean 0, E[y^2] = weight_std^2 E|x|^2 + noise_std^2.
 
     >>> task = LinearRegression(dim=2, points=3, noise_std=0.0)
     >>> print(task.evaluate(jnp.array([1.0, -1.0]), jnp.array([[3.0, 1.0]])))
@@ -28,6 +28,7 @@ class LinearRegression(FunctionClass):
     noise_std: float = setting(0.5, "standard deviation of the label noise, in the unit of y", at_least=0)
     weight_std: float = setting(1.0, "standard deviation of every weight", above=0)
     inputs: InputLaw = setting(Gaussian(), "law of the inputs")
+    weight_mean: float = setting(0.0, "mean of every weight")
 
     def problems(self):
         return unfit(self.inputs, self.dim)
@@ -45,7 +46,7 @@ class LinearRegression(FunctionClass):
         return BayesKind("exact", "conjugate Gaussian")
 
     def sample_latent(self, key: PRNGKeyArray) -> Float[Array, "D"]:
-        return self.weight_std * jax.random.normal(key, (self.dim,))
+        return self.weight_mean + self.weight_std * jax.random.normal(key, (self.dim,))
 
     def sample_inputs(self, latent: Float[Array, "D"], key: PRNGKeyArray) -> Float[Array, "P D"]:
         return self.inputs.sample(key, self.points, self.dim)
@@ -60,7 +61,9 @@ class LinearRegression(FunctionClass):
 
     def posterior(self, prompt: Prompt) -> LinearPosterior:
         """Mean and variance of w'x_k, and the posterior mean of w, before y_k is seen."""
-        return linear_filter(prompt.xs, prompt.ys, self.weight_std, self.noise_std)
+        expected = self.weight_mean * jnp.sum(prompt.xs, -1)
+        around = linear_filter(prompt.xs, prompt.ys - expected, self.weight_std, self.noise_std)
+        return LinearPosterior(around.mean + expected, around.variance, around.weights + self.weight_mean)
 
     def bayes(self, prompt: Prompt) -> Prediction:
         posterior = self.posterior(prompt)

@@ -96,12 +96,14 @@ class LabelNoise(Shift):
 
 @Shift.registry.add("scale-task", papers=("garg-2022",))
 class ScaleTask(Shift):
-    """The same class with the standard deviation of its function multiplied by value."""
+    """The same class with its function multiplied by value."""
 
-    value: float = setting(2.0, "factor on the standard deviation of the task", above=0)
+    value: float = setting(2.0, "factor on the function", above=0)
 
     def apply(self, task: FunctionClass) -> FunctionClass:
-        return _with_field(self, task, ("weight_std", "scale"), lambda old: old * self.value)
+        scaled = _with_field(self, task, ("weight_std", "scale"), lambda old: old * self.value)
+        has_mean = getattr(getattr(scaled, "base", scaled), "weight_mean", 0.0) != 0
+        return _with_field(self, scaled, ("weight_mean",), lambda old: old * self.value) if has_mean else scaled
 
 
 def _with_field(shift: Shift, task: FunctionClass, names: tuple[str, ...], change: Any) -> FunctionClass:

@@ -25,7 +25,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"kernel": "periodic", "period": 1.7, "lengthscale": 0.9, "noise_std": 0.2},
     ),
     "letter-digit": ({"letters": 2},),
-    "linear-regression": ({"dim": 3, "noise_std": 1.0, "weight_std": 0.5, "inputs": "uniform"},),
+    "linear-regression": ({"dim": 3, "noise_std": 1.0, "weight_std": 0.5, "weight_mean": 0.7, "inputs": "uniform"},),
     "markov": ({"symbols": 2, "order": 2, "alpha": 0.4}, {"symbols": 4, "order": 0}),
     "shifted-inputs": ({"base": GP, "shift": {"name": "mean-shift", "value": 0.7}},),
 }

@@ -52,6 +52,20 @@ def test_second_moment(batch):
     assert np.all(np.abs(square.mean(0) - 8.25) < 5 * square.std(0) / np.sqrt(8192))
 
 
+def test_weights_around_a_mean():
+    """w = m + u: the labels less m'x are those of u, whose mean is 0. With a spread near 0 Bayes knows w."""
+    around, zero = (fc.get("linear-regression", dim=3, points=6, noise_std=0.3, weight_mean=m) for m in (2.0, 0.0))
+    prompt = around.sample(jax.random.key(2))
+    moved = fc.Prompt(prompt.xs, prompt.ys - 2 * jnp.sum(prompt.xs, -1))
+    found, wanted = around.posterior(prompt), zero.posterior(moved)
+    np.testing.assert_allclose(found.mean, wanted.mean + 2 * jnp.sum(prompt.xs, -1), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found.weights, wanted.weights + 2, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(around.log_predictive(prompt), zero.log_predictive(moved), rtol=1e-4, atol=1e-4)
+    known = fc.get("linear-regression", dim=3, points=6, noise_std=0.3, weight_mean=1.0, weight_std=1e-3)
+    sample = known.sample(jax.random.key(3))
+    np.testing.assert_allclose(known.bayes(sample).mean, jnp.sum(sample.xs, -1), atol=0.02)
+
+
 def test_filter_is_accurate_at_small_penalties():
     """dim 20, penalty 1e-3: within 1e-3 of float64 at every k."""
     key = jax.random.split(jax.random.key(1), 2)

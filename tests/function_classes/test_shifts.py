@@ -1,5 +1,6 @@
 """Shifts: what they do to inputs, noise and tasks; whose Bayes is exact where; what they refuse."""
 
+import dataclasses
 import json
 
 import jax
@@ -44,6 +45,7 @@ def test_skewed_inputs_keep_their_norm():
 def test_noise_and_task_are_fields():
     assert shifts.parse("label-noise=2").apply(LINEAR) == fc.get("linear-regression", dim=4, points=6, noise_std=2)
     assert shifts.parse("scale-task=3").apply(LINEAR).weight_std == 3
+    assert shifts.parse("scale-task=3").apply(dataclasses.replace(LINEAR, weight_mean=0.5)).weight_mean == 1.5
     assert shifts.parse("scale-task=3").apply(fc.get("gaussian-process", scale=0.5)).scale == 1.5
 
 

@@ -40,6 +40,8 @@ class ZhangOptimum(Construction):
     def applies(self, task: FunctionClass) -> str | None:
         if not isinstance(task, LinearRegression):
             return f"{self.name} is the optimum on linear-regression, not on {task.name}"
+        if task.weight_mean != 0:
+            return f"{self.name} supposes weights of mean 0, those of the task have mean {task.weight_mean:g}"
         if self.eigenvalues is None and not isinstance(task.inputs, Gaussian | Diagonal):
             return f"{self.name} needs inputs gaussian or diagonal, or eigenvalues of its own"
         if self.eigenvalues is not None and len(self.eigenvalues) != task.dim:
