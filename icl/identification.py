@@ -12,12 +12,13 @@ import dataclasses
 import json
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from function_classes.base import FunctionClass, Prediction, Predictor, Prompt
+from function_classes.base import FunctionClass, NotAvailable, Prediction, Predictor, Prompt
 from function_classes.spaces import Space, Symbols
 from icl.errors import CALIBRATION, chunks, run, settle
 from icl.evaluation import CLIP, normalize
@@ -123,9 +124,9 @@ def identify(predictor: Predictor, task: FunctionClass, *, key: PRNGKeyArray, pr
     for name in names():
         for family in Reference.registry.find(name).families(task):
             if family.applies(task) is None:
-                fit, member, halves = _fit(family, task, calibration, compare, bayes)
-                fits.append(fit)
-                distances[fit.label], compared[fit.label] = member, halves
+                fitted = _fit(family, task, calibration, compare, bayes)
+                fits.append(fitted.fit)
+                distances[fitted.fit.label], compared[fitted.fit.label] = fitted.distance, fitted.halves
     means = {name: float(values.mean()) for name, values in compared.items()}
     nearest = min(means, key=means.__getitem__)
     alike = [name for name in compared if name != nearest and compare.alike(compared[name], compared[nearest])]
@@ -133,6 +134,31 @@ def identify(predictor: Predictor, task: FunctionClass, *, key: PRNGKeyArray, pr
     intervals = {name: _divide(mean_interval(values, compare.draws), divisor) for name, values in distances.items()}
     fits = [dataclasses.replace(fit, distance=_divide(fit.distance, divisor)) for fit in fits]
     return Identification(tuple(fits), intervals, nearest, tuple(alike), unit, prompts, reasons)
+
+
+class Fitted(NamedTuple):
+    """The best member of a family with what its interval comes from: the parameter on every resample of the prompts,
+    the distance (prompt,), and that distance where each half of the prompts is compared with the other half's fit."""
+
+    fit: Fit
+    drawn: Float[np.ndarray, "R"]
+    distance: Float[np.ndarray, "N"]
+    halves: Float[np.ndarray, "N"]
+
+
+def best_member(
+    predictor: Predictor, task: FunctionClass, family: Reference, *, key: PRNGKeyArray, prompts: int = 1024
+) -> Fitted:
+    """The best member of one family, as `identify` fits it. Raises NotAvailable where the family does not apply.
+
+    Two predictors with the same key, class and number of prompts share prompts and resamples.
+    """
+    reason = family.applies(task)
+    if reason:
+        raise NotAvailable(reason)
+    compare = _Comparison(task, key, prompts, settle(predictor, task, key))
+    bayes = compare.predictions(task.bayes) if task.bayes_kind.kind != "none" else None
+    return _fit(family, task, jax.random.fold_in(key, CALIBRATION), compare, bayes)
 
 
 class _Comparison:
@@ -185,8 +211,7 @@ def _weigh(batch: Prompt, space: Space, steps: int) -> tuple[Float[Array, "B P S
 
 def _fit(
     family: Reference, task: FunctionClass, key: PRNGKeyArray, compare: _Comparison, bayes: Prediction | None
-) -> tuple[Fit, np.ndarray, np.ndarray]:
-    """The best member, its distance on every prompt, and the distance where each half is fitted on the other."""
+) -> Fitted:
     path = family.family_path(task, key, compare.batch)
     values = family.family_values(task)
     whole = all(isinstance(value, int) for value in values)
@@ -226,7 +251,7 @@ def _fit(
         family.family_words,
         whole,
     )
-    return fit, distance, halves
+    return Fitted(fit, np.exp(drawn[3:]), distance, halves)
 
 
 def _between(values: Sequence[float], first: int, last: int, whole: bool) -> list[float]:

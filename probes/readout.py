@@ -26,6 +26,7 @@ from icl.training.optimizers import Adam
 from probes.base import Probe, ProbeResult
 
 BATCH = 256
+FORMS = ("linear", "mlp")
 PENALTIES = (1e-6, 1e-4, 1e-2, 1.0)
 
 
@@ -54,20 +55,13 @@ class Readout(Probe):
         return "needs at least 3 points" if task.points < 3 else None
 
     def measure(self, predictor: Any, task: FunctionClass, key: PRNGKeyArray, prompts: int) -> ProbeResult:
-        draw, mixing, fit = jax.random.split(key, 3)
-        batch = task.batch(draw, self.train + prompts)
-        targets = np.asarray(jax.jit(jax.vmap(lambda p: self.target(task, p)))(batch))[:, 1:]
-        names, own = residuals(predictor, batch)
-        _, other = residuals(shuffled(predictor, mixing), batch)
-        mask = readable(predictor, task, self.read)[1:]
-        found = {
-            f"{form}{suffix}": self._errors(activations, targets, mask, form, fit)
-            for form in ("linear", "mlp")
-            for suffix, activations in (("", own), (" control", other))
-        }
+        _, mixing, _ = jax.random.split(key, 3)
+        subjects = {"": predictor, " control": shuffled(predictor, mixing)}
+        fitted = {suffix: self.fits(subject, task, key, prompts) for suffix, subject in subjects.items()}
+        found = {f"{form}{suffix}": fitted[suffix][form] for form in FORMS for suffix in subjects}
         draws, rows = resamples(prompts), []
         for name, (errors, _) in found.items():
-            for layer in range(len(names)):
+            for layer in range(len(errors)):
                 for k in range(errors.shape[1]):
                     interval = mean_interval(errors[layer, k], draws)
                     metric = f"error_{name.replace(' ', '_')}"
@@ -78,6 +72,18 @@ class Readout(Probe):
         return ProbeResult(
             self.name, self.question, self.rule, self._answer(arrays), Table.from_rows(rows), arrays, axes
         )
+
+    def fits(
+        self, predictor: Any, task: FunctionClass, key: PRNGKeyArray, prompts: int
+    ) -> dict[str, tuple[Float[np.ndarray, "L P N"], Float[np.ndarray, "L P T"]]]:
+        """Of both forms: held-out errors over the target's mean square (layer, k >= 1, prompt), and the scores of
+        tokens. The same key gives every predictor the same prompts and the same start."""
+        draw, _, fit = jax.random.split(key, 3)
+        batch = task.batch(draw, self.train + prompts)
+        targets = np.asarray(jax.jit(jax.vmap(lambda p: self.target(task, p)))(batch))[:, 1:]
+        activations = residuals(predictor, batch)[1]
+        mask = readable(predictor, task, self.read)[1:]
+        return {form: self._errors(activations, targets, mask, form, fit) for form in FORMS}
 
     def _answer(self, arrays: dict[str, np.ndarray]) -> str:
         said = []
