@@ -21,7 +21,8 @@ class Experiment:
 
     `paper` names the file of `experiments/claims/`. A scale (smoke, cpu, paper) makes name -> configurations that
     differ in their seed only (`seeds`). A measure takes the runs by configuration name and the scale; `needs` says
-    which names, where not all. `unmeasured` says by scale which claims are out of reach there, and why.
+    which names, where not all. `unmeasured` says by scale which claims are out of reach there, and why. `remarks` says
+    of a claim that was contradicted what was tried and what we believe; it stands beside that verdict alone.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Experiment:
     measures: Mapping[str, Measure]
     needs: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     unmeasured: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+    remarks: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def problems(self, claims: Mapping[str, Claim]) -> Iterable[Problem]:
         """Claims with neither measure nor reason, and names that mean nothing. `claims` are those of the paper."""
@@ -39,7 +41,8 @@ class Experiment:
             for claim in claims:
                 if claim not in self.measures and claim not in reasons:
                     yield Problem(self.name, f"claim {claim!r} has neither a measure nor a reason at scale {scale!r}")
-        for claim in {*self.measures, *self.needs, *(c for r in self.unmeasured.values() for c in r)} - set(claims):
+        named = {*self.measures, *self.needs, *self.remarks, *(c for r in self.unmeasured.values() for c in r)}
+        for claim in named - set(claims):
             yield Problem(self.name, f"{self.paper} makes no claim {claim!r}{nearest(claim, claims)}")
         for scale in set(self.unmeasured) - set(self.scales):
             yield Problem(self.name, f"no scale {scale!r}{nearest(scale, self.scales)}")

@@ -1,5 +1,6 @@
 """`icl reproduce`: trains what is missing, measures what has not been measured, judges every claim."""
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +9,7 @@ from experiments import papers, results
 from experiments.base import Configs, Experiment
 from experiments.papers import Claim
 from experiments.results import Entry
-from experiments.verdicts import Verdict, judge, unmeasured
+from experiments.verdicts import CONTRADICTED, Verdict, judge, unmeasured
 from function_classes.fields import ConfigError, Problem, nearest
 from icl.handle import Run
 from icl.runs.errors import Diverged
@@ -63,6 +64,8 @@ def reproduce(
                 broken[claim.id] = lost[0]
                 continue
             verdict = judge(claim, scale, experiment.measures[claim.id](mine, scale))
+            if verdict.word == CONTRADICTED:
+                verdict = dataclasses.replace(verdict, why=experiment.remarks.get(claim.id, ""))
             entry = Entry(keys[claim.id], results.version(), verdict)
         else:
             continue

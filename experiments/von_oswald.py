@@ -240,4 +240,5 @@ EXPERIMENT = Experiment(
         "softmax-two-heads": ("one softmax head", "two softmax heads"),
     },
     unmeasured=dict.fromkeys(("smoke", "cpu", "paper"), REASONS),
+    remarks={"softmax-one-head": "a control that should fail: the paper needs two softmax heads as well"},
 )

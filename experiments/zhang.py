@@ -207,4 +207,7 @@ EXPERIMENT = Experiment(
         "length-spike": ("learned positions", "without"),
         "large-transformers-adapt": ("adapting", "random covariance"),
     },
+    remarks={
+        "bias-vanishes": "a control that should fail: (1 - g)^2 = .0533 stays, since the layer keeps Gamma of its N",
+    },
 )

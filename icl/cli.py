@@ -245,6 +245,16 @@ def reproduce(
 
 
 @app.command()
+def cite(
+    name: Annotated[str, typer.Argument(help="a run, or a paper such as garg-2022")] = "last", out: Out = RUNS
+) -> None:
+    """BibTeX of a paper, or of exactly what a run used."""
+    from icl.console import reading
+
+    typer.echo(reading.cite(name, out))
+
+
+@app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Check the installation: versions, devices, speed of one matrix product, where runs and programs are kept."""
     from icl.console import machine

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from function_classes.fields import nearest
 from icl.console.machine import keep_programs
 from icl.runs.atomic import read_bytes
-from icl.runs.errors import NotARun, StorageError
+from icl.runs.errors import NotARun, NotFound, StorageError
 
 
 def load(name: str, out: Path) -> Any:
@@ -49,6 +50,20 @@ def plain(run: Any) -> dict[str, Any]:
         "config": run.directory.config,
         "last": {key: as_number(values[-1].item()) for key, values in log.items() if len(values)},
     }
+
+
+def cite(name: str, out: Path) -> str:
+    """BibTeX of a paper by its key, or of what a run used."""
+    from icl import citations
+
+    if name in citations.library():
+        return citations.paper(name)
+    try:
+        return citations.bibliography(load(name, out).config)
+    except NotFound:
+        if nearest(name, citations.library()):
+            citations.paper(name)  # says which paper was meant
+        raise
 
 
 def listing(out: Path, as_json: bool) -> str:

@@ -74,6 +74,17 @@ def test_a_key_knows_claim_scale_runs_and_the_measuring_module():
     assert results.key(first, "cpu", runs, functools.partial(measure, scale="cpu")) == keys[0]
 
 
+def test_what_is_believed_stands_beside_a_contradicted_claim_alone(tmp_path, notes, monkeypatch):
+    experiment = dataclasses.replace(EXPERIMENT, remarks={"one-layer-loss": "tried twice", "construction-k-steps": "-"})
+    claims = papers.read(EXPERIMENT.paper)
+    claims["one-layer-loss"] = dataclasses.replace(claims["one-layer-loss"], criterion="at most 0.9 for each seed")
+    monkeypatch.setattr(papers, "read", lambda name: claims)
+    verdicts = {v.claim.id: v for v in reproduce(experiment, runs=tmp_path)}
+    assert verdicts["one-layer-loss"].why == "tried twice"
+    assert "tried twice" in str(verdicts["one-layer-loss"])
+    assert verdicts["construction-k-steps"].why == ""
+
+
 def test_only_one_claim_leaves_the_others(tmp_path, notes):
     reproduce(EXPERIMENT, runs=tmp_path, only="construction-k-steps")
     reproduce(EXPERIMENT, runs=tmp_path, only="one-layer-loss")

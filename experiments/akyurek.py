@@ -1,0 +1,255 @@
+"""Which algorithm does a trained transformer run on linear functions? Akyurek et al. 2022, sections 3 to 5.
+
+Inputs N(0, I_d), weights N(0, tau^2 I), noise sigma; twelve pairs, x and y in tokens and channels of their own.
+SPD is the mean squared difference of two predictors over prompts and positions, divided by d. Deviations: Muon and a
+few thousand steps where the paper has Adam and 500,000; the nets that are probed have label noise .5, so what is
+decoded as "the weights" is the posterior mean, which without noise is least squares; read-outs have 128 hidden units,
+not 512.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+import probes
+from experiments.base import Configs, Experiment, Runs, seeds
+from experiments.measured import Measured, Part, exact, means, ratios
+from function_classes import get
+from function_classes.base import Prompt
+from icl import prng, references
+from icl.handle import Run
+from icl.identification import Fitted, best_member
+from icl.models.constructions import Construction
+from icl.programs import draw, predict
+
+DIM, POINTS = 4, 12
+DEPTHS = (1, 2, 4, 8)
+# True penalty sigma^2 / tau^2: the configuration that has it, sigma, tau.
+DIAGONAL = {
+    "1/16": ("penalty 1/16", 0.25, 1.0),
+    "1/9": ("penalty 1/9", 0.5, 1.5),
+    "1/4": ("depth 4", 0.5, 1.0),
+    "4/9": ("penalty 4/9", 0.5, 0.75),
+}
+PROMPTS = {"smoke": 256, "cpu": 4096, "paper": 4096}
+KEY = prng.stream(0, "evaluation")
+
+
+def task(**fields: Any) -> Any:
+    return get("linear-regression", **{"dim": DIM, "points": POINTS, "noise_std": 0.5} | fields)
+
+
+def _configs(count: int, short: int, long: int, **size: Any) -> Configs:
+    net = {"layout": "interleaved", "model.layout.channels": "separate", "heads": 4, "width": 64, "depth": 4} | size
+    known = task(weight_mean=1.0, weight_std=1e-3)
+    make = lambda law, steps, **changed: seeds(count, law, **net | changed, steps=steps)  # noqa: E731
+    return {
+        **{f"depth {depth}": make(task(), long if depth == 4 else short, depth=depth) for depth in DEPTHS},
+        **{
+            name: make(task(noise_std=sigma, weight_std=tau), long)
+            for name, sigma, tau in DIAGONAL.values()
+            if name != "depth 4"
+        },
+        "noiseless": make(task(noise_std=0.0), long),
+        "one head": make(task(), long, heads=1),
+        "width 16": make(task(dim=8), short, width=16),
+        "width 64": make(task(dim=8), short),
+        "control": make(known, short // 4, depth=8),
+    }
+
+
+@functools.lru_cache(maxsize=8)
+def _prompts(law: Any, scale: str) -> Prompt:
+    return draw(law, KEY, 0, PROMPTS[scale])
+
+
+def gaps(run: Run, other: Any, scale: str) -> np.ndarray:
+    """(prompt,) squared difference to another predictor, mean over positions, per dim."""
+    prompts, space = _prompts(run.task, scale), run.task.y_space
+    gap = predict(run.model, prompts).as_mean(space) - predict(other, prompts).as_mean(space)
+    return np.mean(np.asarray(gap, float) ** 2, 1) / run.task.dim
+
+
+def to_bayes(runs: Runs, names: tuple[str, ...], scale: str) -> np.ndarray:
+    """(seed, condition, prompt) SPD per dim to exact Bayes."""
+    found = [[gaps(run, run.task.bayes, scale) for run in runs[name]] for name in names]
+    return np.swapaxes(np.asarray(found), 0, 1)
+
+
+@functools.cache
+def penalty(run: Run, law: Any, scale: str) -> Fitted:
+    """The ridge penalty that describes a run best on prompts of a class, as `icl identify` fits it."""
+    ridge = references.get("ridge", penalty=1.0)
+    return best_member(run.model, law, ridge, key=KEY, prompts=min(PROMPTS[scale], 2048))
+
+
+def few_steps(run: Run, scale: str) -> np.ndarray:
+    """(prompt,) distance to gradient descent of at most four steps with one rate for all positions and prompts, at the
+    number of steps and the rate that describe the run best."""
+    best = []
+    for steps in range(1, 5):
+
+        def at(log_rate: float, steps: int = steps) -> np.ndarray:
+            return gaps(run, references.get("gradient-descent", steps=steps, rate=float(np.exp(log_rate))), scale)
+
+        found = minimize_scalar(lambda log_rate, at=at: at(log_rate).mean(), bounds=(-6.0, 1.0), method="bounded")
+        best.append(at(found.x))
+    return min(best, key=np.mean)
+
+
+def ridge(runs: Runs, scale: str) -> Measured:
+    """The construction in float32 against ridge in float64: the largest difference over the largest answer."""
+    law = task()
+    built = Construction.registry.get("sherman-morrison", penalty=0.25).make(law)
+    prompts = draw(law, KEY, 0, 1000)
+    xs, ys = np.asarray(prompts.xs, float), np.asarray(prompts.ys, float)
+    wanted = np.zeros(ys.shape)
+    for k in range(1, POINTS):
+        shown = xs[:, :k]
+        second = np.swapaxes(shown, 1, 2) @ shown + 0.25 * np.eye(DIM)
+        weights = np.linalg.solve(second, np.einsum("bkd,bk->bd", shown, ys[:, :k])[..., None])[..., 0]
+        wanted[:, k] = np.sum(weights * xs[:, k], 1)
+    gap = np.abs(np.asarray(predict(built, prompts).mean, float) - wanted).max() / np.abs(wanted).max()
+    return Measured((exact("largest relative difference", gap, ("float32",), seeded=False),))
+
+
+def depth(runs: Runs, scale: str) -> Measured:
+    names = tuple(f"depth {depth}" for depth in DEPTHS)
+    part = means("SPD per dim to Bayes", to_bayes(runs, names, scale), names)
+    return Measured((part, part))
+
+
+def _family(*names: str) -> Any:
+    """Distance to the best few gradient steps over distance to the best ridge."""
+
+    def measure(runs: Runs, scale: str) -> Measured:
+        above, below = (
+            np.swapaxes([[distance(run) for run in runs[name]] for name in names], 0, 1)
+            for distance in (
+                lambda run: few_steps(run, scale),
+                lambda run: gaps(run, references.get("ridge", penalty=_fitted(run, scale)), scale),
+            )
+        )
+        return Measured((ratios("distance to few steps / distance to ridge", above, below, names),))
+
+    return measure
+
+
+def _fitted(run: Run, scale: str) -> float:
+    return penalty(run, run.task, scale).fit.parameter.value
+
+
+def diagonal(runs: Runs, scale: str) -> Measured:
+    fits = [[penalty(run, run.task, scale) for run in runs[name]] for name, _, _ in DIAGONAL.values()]
+    true = np.array([(sigma / tau) ** 2 for _, sigma, tau in DIAGONAL.values()])
+    values = np.array([[fit.fit.parameter.value for fit in row] for row in fits]).T
+    drawn = np.swapaxes([[fit.drawn for fit in row] for row in fits], 0, 1)
+    prompts, names = min(PROMPTS[scale], 2048), tuple(DIAGONAL)
+    over = Part("effective / true penalty", values / true, names, drawn / true[:, None], prompts)
+    return Measured((over, Part("effective penalty", values, names, drawn, prompts)))
+
+
+def noiseless(runs: Runs, scale: str) -> Measured:
+    ends = [penalty(run, run.task, scale).fit.parameter.high for run in runs["noiseless"]]
+    return Measured((exact("upper end of the effective penalty", ends),))
+
+
+def on_noiseless(runs: Runs, scale: str) -> Measured:
+    """The nets of noise .5 on prompts without noise."""
+    fits = [penalty(run, dataclasses.replace(run.task, noise_std=0.0), scale) for run in runs["depth 4"]]
+    values, drawn = np.array([[f.fit.parameter.value] for f in fits]), np.stack([f.drawn for f in fits])[:, None]
+    return Measured((Part("effective penalty", values, replicates=drawn, prompts=min(PROMPTS[scale], 2048)),))
+
+
+@functools.cache
+def readout(name: str, run: Run, scale: str) -> dict[str, np.ndarray]:
+    """Of linear and one hidden layer: held-out error (layer, prompt), mean over k >= 1, in the unit of the target. On
+    prompts of the main task, whatever the run was trained on."""
+    sizes = {"train": 64, "steps": 5} if scale == "smoke" else {}
+    prompts = min(PROMPTS[scale], 1024)
+    fits = probes.get(f"{name}-readout", **sizes).fits(run.model, task(), prng.stream(0, "probes"), prompts)
+    return {form: errors.mean(1) for form, (errors, _) in fits.items()}
+
+
+def first_layer(errors: np.ndarray) -> int:
+    """The first layer within 10 percent of the best."""
+    layers = errors.mean(1)
+    return int(np.flatnonzero(layers <= 1.1 * layers.min())[0])
+
+
+def best_layer(errors: np.ndarray) -> np.ndarray:
+    return errors[errors.mean(1).argmin()]
+
+
+def order(runs: Runs, scale: str) -> Measured:
+    names = ("moment", "weights")
+    kinds = {"moment": "moment", "weights": "weight"}
+    layers = [[first_layer(readout(kinds[name], run, scale)["mlp"]) for name in names] for run in runs["depth 8"]]
+    return Measured((exact("first layer within 10 % of the best, one hidden layer", layers, names),))
+
+
+def nonlinear(runs: Runs, scale: str) -> Measured:
+    found = [readout("weight", run, scale) for run in runs["depth 8"]]
+    own, other = ([[best_layer(errors[form])] for errors in found] for form in ("mlp", "linear"))
+    return Measured((ratios("error of one hidden layer / linear, weights", own, other),))
+
+
+def control(runs: Runs, scale: str) -> Measured:
+    """Nets whose task has w = (1, ..., 1), on prompts of the main task."""
+    forms = ("linear", "mlp")
+    other, own = (
+        [[best_layer(readout("weight", run, scale)[form]) for form in forms] for run in runs[name]]
+        for name in ("control", "depth 8")
+    )
+    return Measured((ratios("error on the control's net / on the net, weights", other, own, forms),))
+
+
+def _over(above: str, below: str) -> Any:
+    def measure(runs: Runs, scale: str) -> Measured:
+        top, bottom = (to_bayes(runs, (name,), scale) for name in (above, below))
+        return Measured((ratios(f"SPD to Bayes, {above} / {below}", top, bottom),))
+
+    return measure
+
+
+EXPERIMENT = Experiment(
+    name="akyurek-2022",
+    paper="akyurek-2022",
+    question="Which algorithm does a transformer run on linear functions, and where does it keep its estimates?",
+    scales={
+        "smoke": lambda: _configs(2, 12, 12, width=16),
+        "cpu": lambda: _configs(5, 2000, 3000),
+        "paper": lambda: _configs(10, 100_000, 100_000),
+    },
+    measures={
+        "ridge-by-construction": ridge,
+        "depth-to-bayes": depth,
+        "one-layer-is-gd": _family("depth 1"),
+        "depth-flips-family": _family("depth 4", "depth 8"),
+        "noise-diagonal": diagonal,
+        "noiseless-is-ols": noiseless,
+        "training-noise-matters": on_noiseless,
+        "moment-before-weights": order,
+        "nonlinear-encoding": nonlinear,
+        "probe-control": control,
+        "one-head-suffices": _over("one head", "depth 4"),
+        "width-below-dim": _over("width 16", "width 64"),
+    },
+    needs={
+        "ridge-by-construction": (),
+        "depth-to-bayes": tuple(f"depth {depth}" for depth in DEPTHS),
+        "one-layer-is-gd": ("depth 1",),
+        "depth-flips-family": ("depth 4", "depth 8"),
+        "noise-diagonal": tuple(name for name, _, _ in DIAGONAL.values()),
+        "noiseless-is-ols": ("noiseless",),
+        "training-noise-matters": ("depth 4",),
+        "moment-before-weights": ("depth 8",),
+        "nonlinear-encoding": ("depth 8",),
+        "probe-control": ("depth 8", "control"),
+        "one-head-suffices": ("one head", "depth 4"),
+        "width-below-dim": ("width 16", "width 64"),
+    },
+)
