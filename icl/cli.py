@@ -154,10 +154,27 @@ def identify(
     out: Out = RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Which algorithm is it? Best member of every family, with intervals, and what cannot be told apart."""
+    """Which algorithm is it? Best member of every family, with intervals, and what cannot be told apart. Of a sweep:
+    one line for every run."""
     from icl.console import reading
 
     typer.echo(reading.identify(name, out, prompts, as_json))
+
+
+@app.command()
+def phase(
+    name: RunName,
+    x: Annotated[str, typer.Option("--x", help="setting on the horizontal axis, e.g. depth")],
+    y: Annotated[str, typer.Option("--y", help="setting on the vertical axis, e.g. noise_std")],
+    save: Annotated[Path, typer.Option(help="file name without its ending")] = Path("phase"),
+    prompts: Annotated[int, typer.Option(min=8)] = 512,
+    out: Out = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """A map over two settings of a sweep, colored by the algorithm that each run has become."""
+    from icl.console import reading
+
+    typer.echo(reading.phase(name, out, x, y, save, prompts, as_json))
 
 
 @app.command()

@@ -196,13 +196,34 @@ def _space(space: Any) -> str:
 
 
 def identify(name: str, out: Path, prompts: int, as_json: bool) -> str:
-    """Which algorithm a run has become."""
+    """Which algorithm a run has become, or every run of a sweep."""
     from icl import identification as identifying
     from icl import prng
+    from icl.handle import load_all
 
-    run = load(name, out)
-    found = identifying.identify(run.model, run.task, key=prng.stream(run.seed, "identification"), prompts=prompts)
-    return found.to_json() if as_json else f"{run.path.name} is {found.sentence()}"
+    keep_programs()
+    runs = load_all(name, out)
+    found = [
+        identifying.identify(run.model, run.task, key=prng.stream(run.seed, "identification"), prompts=prompts)
+        for run in runs
+    ]
+    if as_json:
+        texts = [one.to_json() for one in found]
+        return texts[0] if len(texts) == 1 else "[" + ", ".join(texts) + "]"
+    return "\n".join(f"{run.path.name} is {one.sentence()}" for run, one in zip(runs, found, strict=True))
+
+
+def phase(name: str, out: Path, x: str, y: str, save: Path, prompts: int, as_json: bool) -> str:
+    """The map of a sweep as text, and the paths of its picture."""
+    from icl import phase as maps
+    from icl import style
+    from icl.handle import load_all
+
+    keep_programs()
+    runs = load_all(name, out)
+    found = maps.phase(runs, x, y, prompts)
+    paths = style.save(found.plot(), save, origin="runs " + " ".join(run.identity for run in runs))
+    return json.dumps(found.plain()) if as_json else "\n".join([str(found), *map(str, paths)])
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
