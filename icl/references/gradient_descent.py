@@ -59,7 +59,7 @@ class GradientDescent(LinearReference):
 
     def family_path(self, task: FunctionClass, key: PRNGKeyArray, prompts: Prompt) -> Path:
         own = calibration(task, key, 512)
-        modes = _modes(prompts.xs.astype(jnp.float32), prompts.ys.astype(jnp.float32))
+        modes = decompose(prompts.xs.astype(jnp.float32), prompts.ys.astype(jnp.float32))
 
         def path(values: Sequence[float]) -> list[Prediction]:
             rates = [best_rates(own, int(steps), "position") for steps in values]
@@ -121,7 +121,7 @@ class Modes(NamedTuple):
     loads: Float[Array, "B P D"]
 
 
-def _modes(xs: Float[Array, "B P D"], ys: Float[Array, "B P"]) -> Modes:
+def decompose(xs: Float[Array, "B P D"], ys: Float[Array, "B P"]) -> Modes:
     """gain(c) = (1 - (1 - rate c)^steps) / c, so all numbers of steps and all rates share one decomposition. In NumPy:
     compiling it for every new shape takes longer than running it."""
     rows, labels = np.asarray(xs, np.float64), np.asarray(ys, np.float64)
@@ -156,7 +156,7 @@ class Calibration(NamedTuple):
 def calibration(task: FunctionClass, key: PRNGKeyArray, prompts: int) -> Calibration:
     """Everything that the search for the best rate of any number of steps needs to know about a class."""
     data = fold(task, key, prompts)
-    modes = _modes(data.prompts.xs.astype(jnp.float32), data.prompts.ys.astype(jnp.float32))
+    modes = decompose(data.prompts.xs.astype(jnp.float32), data.prompts.ys.astype(jnp.float32))
     return Calibration(modes, data.target, data.weight)
 
 
