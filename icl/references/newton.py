@@ -66,7 +66,7 @@ class Newton(LinearReference):
         return path
 
     def weights(self, prompt: Prompt) -> Float[Array, "P D"]:
-        """As a S (I + R)(I + R^2)(I + R^4)... X'y with R = I - a S^2, which is the same and keeps float32: in M, rounding
+        """As a S (I + R)(I + R^2)(I + R^4)... X'y with R = I - a S^2, the same and accurate in float32: in M, rounding
         outside the row space doubles with every iteration, here the last factor S removes it."""
         xs, ys = prompt.xs.astype(jnp.float32), prompt.ys.astype(jnp.float32)
         eye = jnp.eye(xs.shape[-1])
