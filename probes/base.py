@@ -12,6 +12,7 @@ from function_classes.fields import Fields
 from function_classes.registry import Registry
 from function_classes.spaces import Real
 from icl import style
+from icl.models import Learner
 from icl.runs import atomic
 from icl.tables import COLUMNS, Table
 
@@ -156,3 +157,9 @@ def vectors_to_a_number(task: FunctionClass, without: str) -> str | None:
     if vectors and task.y_space == Real() and task.steps == 1:
         return None
     return f"needs vectors in and a number out, and {task.name} has {without}; try it on linear-regression"
+
+
+def trained_positions(predictor: Any, points: int) -> np.ndarray:
+    """The positions at which a learner is trained: the last alone where its layout asks one query. All of any other."""
+    trained = predictor.trained(points) if isinstance(predictor, Learner) else None
+    return np.arange(points) if trained is None else np.flatnonzero(trained)

@@ -63,7 +63,8 @@ class GradientDescent(LinearReference):
 
         def path(values: Sequence[float]) -> list[Prediction]:
             rates = [best_rates(own, int(steps), "position") for steps in values]
-            return [Prediction(mean=_means(modes, jnp.float32(s), r)) for s, r in zip(values, rates, strict=True)]
+            means = [descent_means(modes, jnp.float32(s), r) for s, r in zip(values, rates, strict=True)]
+            return [Prediction(mean=mean) for mean in means]
 
         return path
 
@@ -134,7 +135,8 @@ def decompose(xs: Float[Array, "B P D"], ys: Float[Array, "B P"]) -> Modes:
 
 
 @jax.jit
-def _means(modes: Modes, steps: Float[Array, ""], rates: Float[Array, "P"]) -> Float[Array, "B P"]:
+def descent_means(modes: Modes, steps: Float[Array, ""], rates: Float[Array, "P"]) -> Float[Array, "B P"]:
+    """Predictions after any number of steps at these rates, one for every position."""
     rates = rates[None, :, None]
     shrunk = rates * modes.curvatures
     flat = shrunk < 1e-6
@@ -163,7 +165,7 @@ def calibration(task: FunctionClass, key: PRNGKeyArray, prompts: int) -> Calibra
 @compiled
 def _losses(own: Calibration, steps: Float[Array, ""], rates: Float[Array, "G P"]) -> Float[Array, "G P"]:
     def loss(rates):
-        return jnp.mean(own.weight * (_means(own.modes, steps, rates) - own.target) ** 2, 0)
+        return jnp.mean(own.weight * (descent_means(own.modes, steps, rates) - own.target) ** 2, 0)
 
     return jax.lax.map(loss, rates)
 
