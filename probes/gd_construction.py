@@ -63,8 +63,8 @@ class GdConstruction(Probe):
     def lacks(self, predictor: Any) -> str | None:
         network = predictor.network if isinstance(predictor, Learner) else None
         if not isinstance(network, AttentionOnlyNetwork):
-            found = type(predictor if network is None else network).__name__
-            return f"needs linear attention and nothing else, not {found}; {WORKS}"
+            found = f"not {type(predictor).__name__}" if network is None else "and this network has more to it"
+            return f"needs linear attention and nothing else, {found}; {WORKS}"
         if len(network.blocks) != 1:
             return f"needs one set of weights, and this has {len(network.blocks)}; {WORKS}"
         mixer = network.blocks[0].mixer

@@ -18,6 +18,7 @@ from function_classes.fields import setting
 from icl import references
 from icl.errors import run, settle
 from icl.evaluation import CLIP
+from icl.identification import RESOLUTION
 from icl.programs import draw
 from icl.resampling import apply, limits, median_limits, resamples
 from icl.tables import Table
@@ -73,7 +74,7 @@ class ShiftBattery(Probe):
             at = trained_positions(predictor, law.points)
             gaps = {who: np.minimum((own - o) ** 2, bound)[:, at].mean(1) / unit for who, o in answers.items()}
             arrays[name] = np.stack(list(gaps.values()), 1)
-            said.append(f"{name}: {_nearest(gaps)}")
+            said.append(f"{name}: {nearest(gaps)}")
         notes = [f"without {name}: {reason}" for name, reason in skipped.items()]
         if LONGER in laws and getattr(predictor, "max_points", None) is not None:
             notes.append(f"the model's positions past k = {task.points - 1} were never trained")
@@ -113,7 +114,7 @@ def _default(name: str) -> str:
     return f"{name}={float(shifts.parse(name).value):g}"
 
 
-def _nearest(gaps: dict[str, np.ndarray]) -> str:
+def nearest(gaps: dict[str, np.ndarray]) -> str:
     """The nearest reference and those as near, or that there is none."""
     typical = {who: float(np.median(values)) for who, values in gaps.items()}
     candidates = [who for who in typical if who != "null"]
@@ -121,7 +122,6 @@ def _nearest(gaps: dict[str, np.ndarray]) -> str:
     if typical[first] > LEFT * typical["null"]:
         return f"none of the references, least far {first} ({typical[first]:.2g} null risks)"
     low, _ = median_limits(len(gaps[first]))
-    alike = [
-        who for who in candidates if who != first and np.sort(gaps[who] - gaps[first])[low] <= SAME * typical[first]
-    ]
+    same = max(SAME * typical[first], RESOLUTION)
+    alike = [who for who in candidates if who != first and np.sort(gaps[who] - gaps[first])[low] <= same]
     return f"{first} ({typical[first]:.2g} null risks)" + (f", as near: {', '.join(alike)}" if alike else "")

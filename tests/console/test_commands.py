@@ -69,6 +69,12 @@ def test_run_answers_and_every_reading_command_follows(say, root):
     code, text, _ = say("probe", "last", "implicit-weights", "--prompts", "8", *out)
     assert code == 0
     assert "R^2" in text
+    code, text, error = say("probe", "last", "--all", "--prompts", "8", "--save", str(root / "all"), *out)
+    assert code == 0, error
+    assert text.strip().endswith("probes.html")
+    assert "gd-construction\n    does not apply: needs linear attention" in text
+    assert (root / "all" / "early-exit" / "early-exit.png").is_file()
+    assert say("probe", "last", *out)[1].startswith("distance\n    How far")
 
 
 @pytest.mark.parametrize("task", ["markov", "letter-digit", "gaussian-process", "chain-of-thought"])
@@ -114,6 +120,9 @@ def test_dry_run_starts_nothing(say, tmp_path):
         (["show", "last", "--out", "nowhere"], 2, "no runs"),
         (["list", "function-clases"], 2, "function-classes"),
         (["figure", "distance"], 2, "distance-to-bayes"),
+        (["probe", "last", "early-exits", "--out", "nowhere"], 2, "did you mean 'early-exit'"),
+        (["probe", "last", "distance", "--all", "--out", "nowhere"], 2, "not both"),
+        (["probe", "last", "distance", "--out", "nowhere"], 2, "no runs"),
         (["reproduce", "nothing"], 2, "default-run"),
         (["reproduce", "default-run", "--scale", "smok"], 2, "did you mean 'smoke'"),
         (["reproduce", "default-run", "--only", "nearer"], 2, "nearer-than-sixteen-steps"),

@@ -165,7 +165,7 @@ def test_results_survive_the_disk(tmp_path):
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        (Transformer(depth=1, width=8, heads=2), "not Network; it works on one attention-only layer"),
+        (Transformer(depth=1, width=8, heads=2), "has more to it; it works on one attention-only layer"),
         (AttentionOnly(depth=2), "one set of weights, and this has 2"),
         (AttentionOnly(mixer=LinearAttention(bias=True)), "without biases"),
     ],
