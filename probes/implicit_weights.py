@@ -15,7 +15,7 @@ from icl import references
 from icl.errors import settle
 from icl.queries import predict_at
 from icl.references.base import LinearPredictor
-from icl.resampling import mean_interval, resamples
+from icl.resampling import mean_intervals, resamples
 from icl.tables import Table
 from probes.base import Probe, ProbeResult, vectors_to_a_number
 
@@ -47,9 +47,8 @@ class ImplicitWeights(Probe):
             ("model", r2, "linearity_r2", "raw"),
             *((name, gap, "weight_distance", "per_dim") for name, gap in gaps.items()),
         ]:
-            for k in range(values.shape[1]):
-                value, low, high = mean_interval(values[:, k], draws)
-                rows.append((name, -1, k, metric, unit, value, low, high, prompts))
+            for k, interval in enumerate(mean_intervals(values, draws)):
+                rows.append((name, -1, k, metric, unit, *interval, prompts))
         # Least squares has no finite mean distance near k = dim, so references are ranked by medians.
         typical = {name: float(np.mean(np.median(gap, 0))) for name, gap in gaps.items()}
         nearest = min(typical, key=lambda name: typical[name])

@@ -24,12 +24,14 @@ def draw_layers(table: Table, readings: Mapping[str, str], families: Mapping[str
                 rows = rows.where(predictor=[p for p in rows["predictor"] if p.startswith(reading)])
                 layers = [int(p.rsplit(" ", 1)[-1]) for p in rows["predictor"]]
                 label = ", ".join(words for words in (families.get(name), readings[reading]) if words)
-                look = style.line("", index)
+                # What no family is fitted to has a look of its own, since the legend below is of fits.
+                look = style.line("", index if name else 6 + index)
                 axis.plot(layers, rows["value"], marker="o", markersize=3, label=label, **look)
                 axis.fill_between(layers, rows["low"], rows["high"], color=look["color"], alpha=0.15, linewidth=0)
             axis.set_xlabel("layers, or loops, applied")
             axis.xaxis.get_major_locator().set_params(integer=True)
         axes[0].set(ylabel="squared error (per dim)", yscale="log", title="error after every layer")
+        axes[0].legend()
         axes[1].set(ylabel="nearest number of steps", title="how far every layer has come")
         axes[1].set_yscale("symlog", linthresh=1)
         axes[2].set(ylabel="share of the mean square left", yscale="log", title="how well the nearest one fits")

@@ -19,7 +19,7 @@ from function_classes.base import FunctionClass, NotAvailable, Prompt
 from function_classes.fields import setting
 from icl import taps
 from icl.models import Learner
-from icl.resampling import mean_interval, resamples
+from icl.resampling import mean_intervals, resamples
 from icl.tables import Table
 from icl.training.optimizers import Adam
 from probes.base import Probe, ProbeResult, vectors_to_a_number
@@ -68,10 +68,9 @@ class Readout(Probe):
         draws, rows = resamples(prompts), []
         for name, (errors, _) in found.items():
             for layer in range(len(names)):
-                for k in range(errors.shape[1]):
-                    interval = mean_interval(errors[layer, k], draws)
-                    metric = f"error_{name.replace(' ', '_')}"
-                    rows.append((f"layer {layer}", -1, k + 1, metric, "per_null", *interval, prompts))
+                metric = f"error_{name.replace(' ', '_')}"
+                for k, interval in enumerate(mean_intervals(errors[layer].T, draws), 1):
+                    rows.append((f"layer {layer}", -1, k, metric, "per_null", *interval, prompts))
         arrays = {name.replace(" ", "_"): errors.mean(-1) for name, (errors, _) in found.items()}
         axes: dict[str, tuple[str, ...]] = {name: ("layer", "position") for name in arrays}
         arrays["scores"], axes["scores"] = found["linear"][1], ("layer", "position", "token")

@@ -16,7 +16,7 @@ from function_classes.base import FunctionClass, Predictor, Prompt
 from icl import references
 from icl.errors import run, settle
 from icl.references.base import LinearPredictor
-from icl.resampling import mean_interval, resamples
+from icl.resampling import mean_intervals, resamples
 from icl.tables import Table
 from probes.base import Probe, ProbeResult, vectors_to_a_number
 
@@ -53,8 +53,7 @@ class Sensitivity(Probe):
                 "prediction_difference": np.abs(answers - said),
             }
             for metric, value in values.items():
-                for k in range(1, task.points):
-                    interval = mean_interval(value[:, k], draws)
+                for k, interval in enumerate(mean_intervals(value[:, 1:], draws), 1):
                     rows.append((name, -1, k, metric, "raw", *interval, prompts))
         typical = {name: float(np.mean(cosine[:, 1:])) for name, cosine in cosines.items()}
         order = sorted(typical, key=lambda name: -typical[name])

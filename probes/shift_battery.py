@@ -20,7 +20,7 @@ from icl.errors import run, settle
 from icl.evaluation import CLIP
 from icl.identification import RESOLUTION
 from icl.programs import draw
-from icl.resampling import apply, limits, median_limits, resamples
+from icl.resampling import mean_intervals, median_limits, resamples
 from icl.tables import Table
 from probes.base import Probe, ProbeResult, trained_positions, vectors_to_a_number
 from probes.pictures import small_multiples
@@ -65,11 +65,8 @@ class ShiftBattery(Probe):
             bound, unit = CLIP * risk, float(risk.mean())
             for who, answer in answers.items():
                 values = np.minimum((answer - labels) ** 2, bound) / unit
-                low, high = limits(apply(draws, values))
-                rows += [
-                    (who, -1, k, name, "per_null", float(values[:, k].mean()), float(low[k]), float(high[k]), prompts)
-                    for k in range(values.shape[1])
-                ]
+                intervals = enumerate(mean_intervals(values, draws))
+                rows += [(who, -1, k, name, "per_null", *interval, prompts) for k, interval in intervals]
             own = answers.pop("model")
             at = trained_positions(predictor, law.points)
             gaps = {who: np.minimum((own - o) ** 2, bound)[:, at].mean(1) / unit for who, o in answers.items()}
