@@ -23,8 +23,9 @@ from function_classes.base import Prompt
 from icl import prng
 from icl.models.base import Learner
 from icl.models.constructions.gradient_descent import GradientDescentWeights
-from icl.models.constructions.products import effective, from_products, products
+from icl.models.constructions.products import effective
 from icl.programs import draw
+from probes.gd_construction import averaged
 
 DIM = EXAMPLES = 10
 TASKS = {"smoke": 2_000, "cpu": 100_000, "paper": 100_000}
@@ -151,20 +152,13 @@ def implied_rate(runs: Runs, scale: str) -> Measured:
 
 
 def interpolation(runs: Runs, scale: str) -> Measured:
-    """Products in the gauge where the mean diagonal of KQ's x block is 1, averaged with those of one step."""
     prompts = tasks(scale)
-    built = GradientDescentWeights(rate=BEST_RATE).make(_task())
-    value, key_query = products(built.network.blocks[0].mixer)
-    own, mixed = [], []
-    for run in runs["one layer"]:
-        theirs, keys = products(run.model.network.blocks[0].mixer)
-        gauge = np.mean(np.diag(keys[0])[:-1])
-        mean = 0.5 * (theirs * gauge + value / EXAMPLES), 0.5 * (keys / gauge + key_query)
-        own.append(losses([run.model], prompts)[0])
-        mixed.append(losses([from_products(run.model, *mean)], prompts)[0])
+    target = BEST_RATE / EXAMPLES * np.eye(DIM)
+    own = [losses([run.model], prompts)[0] for run in runs["one layer"]]
+    mixed = losses([averaged(run.model, target) for run in runs["one layer"]], prompts)
     step = np.asarray(half(descend(prompts, 1, BEST_RATE), prompts))
     smaller = [loss if loss.mean() < step.mean() else step for loss in own]
-    part = ratios("loss of the average / smaller loss", np.stack(mixed)[:, None], np.stack(smaller)[:, None])
+    part = ratios("loss of the average / smaller loss", mixed[:, None], np.stack(smaller)[:, None])
     return Measured((part,))
 
 

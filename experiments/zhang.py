@@ -23,6 +23,8 @@ from icl.handle import Run
 from icl.models.base import Learner
 from icl.models.constructions.products import effective
 from icl.programs import draw
+from probes import closed_forms
+from probes.gd_construction import relative_distance
 
 DIM, EXAMPLES = 5, 20
 SPECTRUM = (2.0, 1.0, 0.5, 0.25, 0.25)
@@ -74,13 +76,11 @@ def errors(runs: Sequence[Run], law: Any, prompts: int, block: int = 2_000) -> n
 
 
 def gamma(spectrum: Sequence[float]) -> np.ndarray:
-    values = np.asarray(spectrum)
-    return (1 + 1 / EXAMPLES) * values + values.sum() / EXAMPLES
+    return closed_forms.gamma(closed_forms.Moments(np.asarray(spectrum), 3.0), EXAMPLES)
 
 
 def _distance(run: Run, target: np.ndarray) -> float:
-    """|w22 W11 - diag(target)|_F / |target|."""
-    return float(np.linalg.norm(effective(run.model) - np.diag(target)) / np.linalg.norm(target))
+    return relative_distance(effective(run.model), np.diag(target))
 
 
 def global_minimum(runs: Runs, scale: str) -> Measured:

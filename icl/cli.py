@@ -180,24 +180,26 @@ def phase(
 @app.command()
 def probe(
     name: RunName = "last",
-    probe_name: Annotated[str | None, typer.Argument(metavar="PROBE", help="a probe (icl list probes)")] = None,
-    save: Annotated[Path | None, typer.Option(help="folder for the numbers and the picture")] = None,
-    prompts: Annotated[int, typer.Option()] = 256,
+    probe_name: Annotated[str | None, typer.Argument(metavar="PROBE", help="a probe; none: what there is")] = None,
+    every: Annotated[bool, typer.Option("--all", help="every probe that applies, and one page of pictures")] = False,
+    save: Annotated[Path | None, typer.Option(help="folder for the numbers and the pictures")] = None,
+    prompts: Annotated[int, typer.Option(help="number of prompts")] = 256,
     out: Out = RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Look into a run: `icl probe last implicit-weights`."""
+    """Look into a run: `icl probe last implicit-weights`, `icl probe last --all`."""
     import probes
-    from icl import prng
-    from icl.console import reading
+    from icl.console import looking
 
-    found = reading.load(name, out)
-    if probe_name is None:
-        return typer.echo("probes: " + ", ".join(probes.names()))
-    result = probes.get(probe_name)(found, key=prng.stream(found.seed, "probes"), prompts=prompts)
-    typer.echo(result.to_json() if as_json else result.summary())
-    place = result.save(save or found.path / "report" / f"probe-{result.name}")
-    typer.echo(place, err=as_json)
+    if probe_name is None and not every:
+        return typer.echo(looking.menu(probes.describe(), as_json))
+    looking.check(probe_name, every, probes.get)
+    found = looking.reading.load(name, out)
+    if every:
+        from probes import page
+
+        return looking.every(page, found, save, prompts, as_json)
+    looking.one(probes.get(probe_name), found, save, prompts, as_json)
 
 
 @app.command("list")

@@ -10,7 +10,9 @@ from jaxtyping import PRNGKeyArray
 from function_classes.base import FunctionClass, NotAvailable
 from function_classes.fields import Fields
 from function_classes.registry import Registry
+from function_classes.spaces import Real
 from icl import style
+from icl.models import Learner
 from icl.runs import atomic
 from icl.tables import COLUMNS, Table
 
@@ -50,6 +52,11 @@ class ProbeResult:
         return json.dumps(meta | {"axes": axes, "table": json.loads(self.long.to_json())})
 
     def plot(self) -> Any:
+        """The picture of the probe that measured this: by default every metric over positions. A matplotlib figure."""
+        known = self.name in Probe.registry
+        return Probe.registry.find(self.name).draw(self) if known else self.over_positions()
+
+    def over_positions(self) -> Any:
         """Every metric over positions, one panel each, with 95 % intervals. Returns a matplotlib figure."""
         metrics = list(dict.fromkeys(self.long["metric"].tolist()))
         with style.styled() as plt:
@@ -108,9 +115,22 @@ class Probe(Fields):
     question: ClassVar[str] = ""
     rule: ClassVar[str] = ""
 
+    @classmethod
+    def draw(cls, result: ProbeResult) -> Any:
+        """The picture of a result, from its table and arrays alone: results that were saved are drawn too."""
+        return result.over_positions()
+
     def refuses(self, task: FunctionClass) -> str | None:
         """None, or why this probe cannot be used on predictors of such a class."""
         return None
+
+    def lacks(self, predictor: Any) -> str | None:
+        """None, or what this probe needs that the predictor does not have."""
+        return None
+
+    def reason(self, predictor: Any, task: FunctionClass) -> str | None:
+        """None, or why this probe cannot measure this predictor on this class; nothing is computed."""
+        return self.refuses(task) or self.lacks(predictor)
 
     def measure(self, predictor: Any, task: FunctionClass, key: PRNGKeyArray, prompts: int) -> ProbeResult:
         raise NotImplementedError
@@ -123,8 +143,23 @@ class Probe(Fields):
             raise NotAvailable(f"{self.name}: give task=..., since {type(subject).__name__} is no run")
         if prompts < 8:
             raise NotAvailable(f"{self.name}: needs at least 8 prompts for an interval, got {prompts}")
-        reason = self.refuses(task)
+        predictor = subject.model if hasattr(subject, "directory") else subject
+        reason = self.reason(predictor, task)
         if reason is not None:
             raise NotAvailable(f"{self.name}: {reason}")
-        predictor = subject.model if hasattr(subject, "directory") else subject
         return self.measure(predictor, task, key, prompts)
+
+
+def vectors_to_a_number(task: FunctionClass, without: str) -> str | None:
+    """None where inputs are vectors and every example has one real output; else why not, ending with what such a class
+    has no notion of."""
+    vectors = isinstance(task.x_space, Real) and len(task.x_space.shape) == 1
+    if vectors and task.y_space == Real() and task.steps == 1:
+        return None
+    return f"needs vectors in and a number out, and {task.name} has {without}; try it on linear-regression"
+
+
+def trained_positions(predictor: Any, points: int) -> np.ndarray:
+    """The positions at which a learner is trained: the last alone where its layout asks one query. All of any other."""
+    trained = predictor.trained(points) if isinstance(predictor, Learner) else None
+    return np.arange(points) if trained is None else np.flatnonzero(trained)

@@ -8,7 +8,7 @@ from jaxtyping import PRNGKeyArray
 from function_classes.base import FunctionClass, Predictor, Prompt
 from icl import references
 from icl.errors import run, settle
-from icl.resampling import mean_interval, resamples
+from icl.resampling import mean_intervals, resamples
 from icl.scoring import categorical, divergence
 from icl.tables import Table
 from probes.base import Probe, ProbeResult
@@ -37,9 +37,8 @@ class Distance(Probe):
         for name, other in others.items():
             values = np.asarray(apart(own, run(settle(other, task, calibration), batch))).sum(-1) / divisor
             arrays[name] = values
-            for k in range(values.shape[1]):
-                value, low, high = mean_interval(values[:, k], draws)
-                rows.append((name, -1, k, "distance", unit, value, low, high, prompts))
+            for k, interval in enumerate(mean_intervals(values, draws)):
+                rows.append((name, -1, k, "distance", unit, *interval, prompts))
         typical = {name: float(np.mean(np.median(values, 0))) for name, values in arrays.items()}
         order = sorted(typical, key=lambda name: typical[name])
         answer = "nearest: " + ", ".join(f"{name} ({typical[name]:.2g})" for name in order[:3])

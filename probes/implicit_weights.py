@@ -11,14 +11,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.base import FunctionClass, Predictor, Prompt
 from function_classes.fields import setting
-from function_classes.spaces import Real
 from icl import references
 from icl.errors import settle
 from icl.queries import predict_at
 from icl.references.base import LinearPredictor
-from icl.resampling import mean_interval, resamples
+from icl.resampling import mean_intervals, resamples
 from icl.tables import Table
-from probes.base import Probe, ProbeResult
+from probes.base import Probe, ProbeResult, vectors_to_a_number
 
 
 @Probe.registry.add("implicit-weights", papers=("akyurek-2022", "panwar-2023"))
@@ -30,10 +29,7 @@ class ImplicitWeights(Probe):
     queries: int = setting(4, "fresh queries per input dimension", at_least=2)
 
     def refuses(self, task: FunctionClass) -> str | None:
-        vector = isinstance(task.x_space, Real) and len(task.x_space.shape) == 1
-        if not vector or task.y_space != Real() or task.steps > 1:
-            return f"needs vectors in and a number out, and {task.name} has neither weights nor a linear reading"
-        return None
+        return vectors_to_a_number(task, "neither weights nor a linear reading")
 
     def measure(self, predictor: Predictor, task: FunctionClass, key: PRNGKeyArray, prompts: int) -> ProbeResult:
         draw, fresh, calibration = jax.random.split(key, 3)
@@ -51,9 +47,8 @@ class ImplicitWeights(Probe):
             ("model", r2, "linearity_r2", "raw"),
             *((name, gap, "weight_distance", "per_dim") for name, gap in gaps.items()),
         ]:
-            for k in range(values.shape[1]):
-                value, low, high = mean_interval(values[:, k], draws)
-                rows.append((name, -1, k, metric, unit, value, low, high, prompts))
+            for k, interval in enumerate(mean_intervals(values, draws)):
+                rows.append((name, -1, k, metric, unit, *interval, prompts))
         # Least squares has no finite mean distance near k = dim, so references are ranked by medians.
         typical = {name: float(np.mean(np.median(gap, 0))) for name, gap in gaps.items()}
         nearest = min(typical, key=lambda name: typical[name])

@@ -17,13 +17,12 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from function_classes.base import FunctionClass, NotAvailable, Prompt
 from function_classes.fields import setting
-from function_classes.spaces import Real
 from icl import taps
 from icl.models import Learner
-from icl.resampling import mean_interval, resamples
+from icl.resampling import mean_intervals, resamples
 from icl.tables import Table
 from icl.training.optimizers import Adam
-from probes.base import Probe, ProbeResult
+from probes.base import Probe, ProbeResult, vectors_to_a_number
 
 BATCH = 256
 FORMS = ("linear", "mlp")
@@ -49,10 +48,11 @@ class Readout(Probe):
         raise NotImplementedError
 
     def refuses(self, task: FunctionClass) -> str | None:
-        vector = isinstance(task.x_space, Real) and len(task.x_space.shape) == 1
-        if not vector or task.y_space != Real() or task.steps > 1:
-            return f"needs vectors in and a number out, and {task.name} has no linear weights"
-        return "needs at least 3 points" if task.points < 3 else None
+        reason = vectors_to_a_number(task, "no linear weights")
+        return reason or ("needs at least 3 points" if task.points < 3 else None)
+
+    def lacks(self, predictor: Any) -> str | None:
+        return without_residual(predictor)
 
     def measure(self, predictor: Any, task: FunctionClass, key: PRNGKeyArray, prompts: int) -> ProbeResult:
         _, mixing, _ = jax.random.split(key, 3)
@@ -62,10 +62,9 @@ class Readout(Probe):
         draws, rows = resamples(prompts), []
         for name, (errors, _) in found.items():
             for layer in range(len(errors)):
-                for k in range(errors.shape[1]):
-                    interval = mean_interval(errors[layer, k], draws)
-                    metric = f"error_{name.replace(' ', '_')}"
-                    rows.append((f"layer {layer}", -1, k + 1, metric, "per_null", *interval, prompts))
+                metric = f"error_{name.replace(' ', '_')}"
+                for k, interval in enumerate(mean_intervals(errors[layer].T, draws), 1):
+                    rows.append((f"layer {layer}", -1, k, metric, "per_null", *interval, prompts))
         arrays = {name.replace(" ", "_"): errors.mean(-1) for name, (errors, _) in found.items()}
         axes: dict[str, tuple[str, ...]] = {name: ("layer", "position") for name in arrays}
         arrays["scores"], axes["scores"] = found["linear"][1], ("layer", "position", "token")
@@ -127,14 +126,25 @@ class Params(NamedTuple):
     layers: tuple[tuple[Array, Array], ...]
 
 
-def residuals(predictor: Any, batch: Prompt) -> tuple[list[str], np.ndarray]:
-    """Names of the residual stream's sites, and its values (layer, prompt, token, channel)."""
-    if not isinstance(predictor, Learner):
-        raise NotAvailable(f"needs a learner with a residual stream, not {type(predictor).__name__}")
+def without_residual(predictor: Any) -> str | None:
+    """None for a learner, whose network has a residual stream; else that this is none."""
+    if isinstance(predictor, Learner):
+        return None
+    return f"needs a learner with a residual stream, not {type(predictor).__name__}; give it a trained run"
+
+
+def residual_names(learner: Learner, batch: Prompt) -> list[str]:
+    """The sites of the residual stream, first to last. NotAvailable where the network names none."""
     one = jax.tree.map(lambda a: a[0], batch)
-    names = [name for name in taps.sites(predictor, one) if name.split(".")[-1] == "residual"]
+    names = [name for name in taps.sites(learner, one) if name.split(".")[-1] == "residual"]
     if not names:
         raise NotAvailable("this learner names no residual stream; taps.sites(learner, prompt) lists what there is")
+    return names
+
+
+def residuals(predictor: Any, batch: Prompt) -> tuple[list[str], np.ndarray]:
+    """Names of the residual stream's sites, and its values (layer, prompt, token, channel)."""
+    names = residual_names(predictor, batch)
     see = eqx.filter_jit(eqx.filter_vmap(lambda p: taps.capture(predictor, p, at=names)[1]))
     seen = see(batch)
     return names, np.stack([np.asarray(seen[name], np.float32) for name in names])

@@ -13,13 +13,12 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.base import FunctionClass, Predictor, Prompt
-from function_classes.spaces import Real
 from icl import references
 from icl.errors import run, settle
 from icl.references.base import LinearPredictor
-from icl.resampling import mean_interval, resamples
+from icl.resampling import mean_intervals, resamples
 from icl.tables import Table
-from probes.base import Probe, ProbeResult
+from probes.base import Probe, ProbeResult, vectors_to_a_number
 
 # Added to norms in the cosine, as in the paper's code: a prediction that ignores its query has cosine 0.
 FLOOR = 1e-8
@@ -33,10 +32,8 @@ class Sensitivity(Probe):
     rule = "nearest by the mean cosine over k >= 1; the same dependence where that is at least 0.99"
 
     def refuses(self, task: FunctionClass) -> str | None:
-        vector = isinstance(task.x_space, Real) and len(task.x_space.shape) == 1
-        if not vector or task.y_space != Real() or task.steps > 1:
-            return f"needs vectors in and a number out, and {task.name} has no derivative by a query"
-        return "needs at least 2 points" if task.points < 2 else None
+        reason = vectors_to_a_number(task, "no derivative by a query")
+        return reason or ("needs at least 2 points" if task.points < 2 else None)
 
     def measure(self, predictor: Any, task: FunctionClass, key: PRNGKeyArray, prompts: int) -> ProbeResult:
         draw, calibration = jax.random.split(key)
@@ -56,8 +53,7 @@ class Sensitivity(Probe):
                 "prediction_difference": np.abs(answers - said),
             }
             for metric, value in values.items():
-                for k in range(1, task.points):
-                    interval = mean_interval(value[:, k], draws)
+                for k, interval in enumerate(mean_intervals(value[:, 1:], draws), 1):
                     rows.append((name, -1, k, metric, "raw", *interval, prompts))
         typical = {name: float(np.mean(cosine[:, 1:])) for name, cosine in cosines.items()}
         order = sorted(typical, key=lambda name: -typical[name])

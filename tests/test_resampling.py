@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from icl.resampling import apply, limits, median_limits, resamples, weighted
+from icl.resampling import apply, limits, mean_interval, mean_intervals, median_limits, resamples, weighted
 
 
 def test_bootstrap_and_rank_intervals_cover():
@@ -24,3 +24,9 @@ def test_an_infinite_value_reaches_only_the_resamples_that_drew_it():
     values = np.array([[1.0, np.inf], [3.0, 2.0], [5.0, 4.0]])
     np.testing.assert_array_equal(apply(weights, values), [[2.0, np.inf], [4.0, 3.0]])
     assert weighted(np.array([0.0, 2.0]), np.array([np.nan, 3.0])).tolist() == [0.0, 6.0]
+
+
+def test_many_means_have_the_intervals_of_each():
+    values, draws = np.random.default_rng(5).normal(size=(50, 3)), resamples(50)
+    for column, interval in enumerate(mean_intervals(values, draws)):
+        np.testing.assert_allclose(interval, mean_interval(values[:, column], draws), rtol=1e-5)

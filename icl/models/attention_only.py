@@ -127,7 +127,7 @@ class AttentionOnlyNetwork(eqx.Module):
             (layer,) = self.blocks
             step = lambda x, _: (layer(x, visible, self.damping, self.clip), None)  # noqa: E731
             x = jax.lax.scan(step, x, length=self.loops)[0]
-        return self._read(x if rows is None else x[np.asarray(rows)])
+        return self.read_out(x if rows is None else x[np.asarray(rows)])
 
     def batched(
         self,
@@ -140,7 +140,8 @@ class AttentionOnlyNetwork(eqx.Module):
         x = tokens
         for layer in early:
             x = layer.batched(x, visible, None, self.damping, self.clip)
-        return self._read(last.batched(x, visible, rows, self.damping, self.clip))
+        return self.read_out(last.batched(x, visible, rows, self.damping, self.clip))
 
-    def _read(self, x: Float[Array, "*B R E"]) -> Float[Array, "*B R O"]:
+    def read_out(self, x: Float[Array, "*B R E"]) -> Float[Array, "*B R O"]:
+        """The y slot, after the last layer or, as a lens, after any."""
         return self.sign * x[..., self.slot[0] : self.slot[1]]

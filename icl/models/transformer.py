@@ -127,7 +127,7 @@ class Network(eqx.Module):
         x = tap(x, "residual")
         for block in net.blocks:
             x = block(x, visible)
-        return net.head(net.norm(x if rows is None else x[np.asarray(rows)]))
+        return net.read_out(x if rows is None else x[np.asarray(rows)])
 
     def batched(
         self,
@@ -139,7 +139,11 @@ class Network(eqx.Module):
         net, x = self._enter(tokens, position_ids)
         for index, block in enumerate(net.blocks):
             x = block.batched(x, visible, rows if index == len(net.blocks) - 1 else None)
-        return net.head(net.norm(x))
+        return net.read_out(x)
+
+    def read_out(self, x: Float[Array, "*B R E"]) -> Float[Array, "*B R O"]:
+        """Outputs from the residual stream, after the last block or, as a lens, after any."""
+        return self.head(self.norm(x))
 
     def _enter(self, tokens: Float[Array, "*B T F"], position_ids: Int[Array, "T"] | np.ndarray):
         """The network in its compute type, and the residual stream before the first block."""

@@ -59,11 +59,12 @@ class GradientDescent(LinearReference):
 
     def family_path(self, task: FunctionClass, key: PRNGKeyArray, prompts: Prompt) -> Path:
         own = calibration(task, key, 512)
-        modes = _modes(prompts.xs.astype(jnp.float32), prompts.ys.astype(jnp.float32))
+        modes = decompose(prompts.xs.astype(jnp.float32), prompts.ys.astype(jnp.float32))
 
         def path(values: Sequence[float]) -> list[Prediction]:
             rates = [best_rates(own, int(steps), "position") for steps in values]
-            return [Prediction(mean=_means(modes, jnp.float32(s), r)) for s, r in zip(values, rates, strict=True)]
+            means = [descent_means(modes, jnp.float32(s), r) for s, r in zip(values, rates, strict=True)]
+            return [Prediction(mean=mean) for mean in means]
 
         return path
 
@@ -121,7 +122,7 @@ class Modes(NamedTuple):
     loads: Float[Array, "B P D"]
 
 
-def _modes(xs: Float[Array, "B P D"], ys: Float[Array, "B P"]) -> Modes:
+def decompose(xs: Float[Array, "B P D"], ys: Float[Array, "B P"]) -> Modes:
     """gain(c) = (1 - (1 - rate c)^steps) / c, so all numbers of steps and all rates share one decomposition. In NumPy:
     compiling it for every new shape takes longer than running it."""
     rows, labels = np.asarray(xs, np.float64), np.asarray(ys, np.float64)
@@ -134,7 +135,8 @@ def _modes(xs: Float[Array, "B P D"], ys: Float[Array, "B P"]) -> Modes:
 
 
 @jax.jit
-def _means(modes: Modes, steps: Float[Array, ""], rates: Float[Array, "P"]) -> Float[Array, "B P"]:
+def descent_means(modes: Modes, steps: Float[Array, ""], rates: Float[Array, "P"]) -> Float[Array, "B P"]:
+    """Predictions after any number of steps at these rates, one for every position."""
     rates = rates[None, :, None]
     shrunk = rates * modes.curvatures
     flat = shrunk < 1e-6
@@ -156,14 +158,14 @@ class Calibration(NamedTuple):
 def calibration(task: FunctionClass, key: PRNGKeyArray, prompts: int) -> Calibration:
     """Everything that the search for the best rate of any number of steps needs to know about a class."""
     data = fold(task, key, prompts)
-    modes = _modes(data.prompts.xs.astype(jnp.float32), data.prompts.ys.astype(jnp.float32))
+    modes = decompose(data.prompts.xs.astype(jnp.float32), data.prompts.ys.astype(jnp.float32))
     return Calibration(modes, data.target, data.weight)
 
 
 @compiled
 def _losses(own: Calibration, steps: Float[Array, ""], rates: Float[Array, "G P"]) -> Float[Array, "G P"]:
     def loss(rates):
-        return jnp.mean(own.weight * (_means(own.modes, steps, rates) - own.target) ** 2, 0)
+        return jnp.mean(own.weight * (descent_means(own.modes, steps, rates) - own.target) ** 2, 0)
 
     return jax.lax.map(loss, rates)
 

@@ -69,13 +69,21 @@ def test_run_answers_and_every_reading_command_follows(say, root):
     code, text, _ = say("probe", "last", "implicit-weights", "--prompts", "8", *out)
     assert code == 0
     assert "R^2" in text
+    assert say("probe", "last", *out)[1].startswith("distance\n    How far")
 
 
 @pytest.mark.parametrize("task", ["markov", "letter-digit", "gaussian-process", "chain-of-thought"])
 def test_every_class_trains_with_its_own_table_and_figures(say, root, task):
-    code, answer, error = say("run", task, *TINY, "--out", str(root))
+    out = ["--out", str(root)]
+    code, answer, error = say("run", task, *TINY, *out)
     assert code == 0, error
     assert "bayes" in answer
+    if task == "markov":
+        code, text, error = say("probe", "last", "--all", "--prompts", "8", "--save", str(root / "all"), *out)
+        assert code == 0, error
+        assert text.strip().endswith("probes.html")
+        assert "early-exit\n    does not apply: needs vectors in" in text
+        assert (root / "all" / "distance" / "distance.png").is_file()
 
 
 def test_sweep_compare_extend_fork(say, root):
@@ -114,6 +122,9 @@ def test_dry_run_starts_nothing(say, tmp_path):
         (["show", "last", "--out", "nowhere"], 2, "no runs"),
         (["list", "function-clases"], 2, "function-classes"),
         (["figure", "distance"], 2, "distance-to-bayes"),
+        (["probe", "last", "early-exits", "--out", "nowhere"], 2, "did you mean 'early-exit'"),
+        (["probe", "last", "distance", "--all", "--out", "nowhere"], 2, "not both"),
+        (["probe", "last", "distance", "--out", "nowhere"], 2, "no runs"),
         (["reproduce", "nothing"], 2, "default-run"),
         (["reproduce", "default-run", "--scale", "smok"], 2, "did you mean 'smoke'"),
         (["reproduce", "default-run", "--only", "nearer"], 2, "nearer-than-sixteen-steps"),

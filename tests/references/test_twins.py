@@ -60,6 +60,17 @@ def one_pass(rate):
     return solve
 
 
+def newton(iterations, penalty):
+    def solve(x, y):
+        system = x.T @ x + penalty * np.eye(DIM)
+        inverse = system / max(np.linalg.norm(system, 2), 1e-30) ** 2
+        for _ in range(iterations):
+            inverse = 2 * inverse - inverse @ system @ inverse
+        return inverse @ x.T @ y
+
+    return solve
+
+
 def neighbors(number, weight):
     def one(xs, ys):
         found = [0.0]
@@ -91,6 +102,9 @@ TWINS = [
     ("gradient-descent", {"steps": 1, "rate": 0.4}, linear(descend(1, 0.4))),
     ("gradient-descent", {"steps": 7, "rate": 0.11}, linear(descend(7, 0.11))),
     ("stochastic-gradient", {"rate": 0.09}, linear(one_pass(0.09))),
+    ("newton", {"iterations": 0, "penalty": 0.3}, linear(newton(0, 0.3))),
+    ("newton", {"iterations": 3}, linear(newton(3, 0.0))),
+    ("newton", {"iterations": 7, "penalty": 0.2}, linear(newton(7, 0.2))),
     ("nearest-neighbors", {"neighbors": 1}, neighbors(1, "uniform")),
     ("nearest-neighbors", {"neighbors": 4}, neighbors(4, "uniform")),
     ("nearest-neighbors", {"weights": "distance", "exponent": 1.0}, neighbors(3, "distance")),
@@ -147,7 +161,7 @@ def test_ridge_in_float32_keeps_to_float64_at_a_small_penalty():
         assert np.median(error) < 1e-3, k
 
 
-ORDER_FREE = ("averaging", "least-squares", "ridge", "gradient-descent", "nearest-neighbors")
+ORDER_FREE = ("averaging", "least-squares", "ridge", "gradient-descent", "newton", "nearest-neighbors")
 FIELDS = {"gradient-descent": {"steps": 3, "rate": 0.2}, "stochastic-gradient": {"rate": 0.1}}
 RUN = {name: jax.jit(references.get(name, **FIELDS.get(name, {}))) for name in (*ORDER_FREE, "stochastic-gradient")}
 
