@@ -17,6 +17,7 @@ from icl.models.constructions.products import effective, products
 
 TASK = fc.get("linear-regression", dim=4, points=7, noise_std=0.3)
 STREAM = fc.get("markov", points=6)
+MIXED = ({"name": "merged-linear", "normalizer": "none"}, "softmax")
 SMALL = {"depth": 2, "width": 8, "heads": 2}
 LINEAR = {"name": "linear", "key_size": 3, "bias": True}
 MODELS = {
@@ -30,6 +31,9 @@ MODELS = {
         STREAM,
         SMALL | {"mixer": {"name": "linear", "normalizer": "count"}, "positions": "none"},
     ),
+    "no-norm": ("transformer", TASK, SMALL | {"norm": "none", "activation": "relu"}),
+    "bilinear": ("transformer", STREAM, SMALL | {"norm": "none", "activation": "bilinear", "mixers": MIXED}),
+    "scores": ("transformer", TASK, SMALL | {"norm": "none", "mixer": LINEAR | {"normalizer": "scores"}}),
     "layer-norm-merged": ("transformer", TASK, SMALL | {"mixer": "merged-linear", "mlp_ratio": 2}),
 }
 CONSTRUCTIONS = {
@@ -62,7 +66,8 @@ def matrices(learner: Learner) -> list[np.ndarray]:
     return [np.asarray(a) for a in jax.tree.leaves(eqx.filter(learner.network, eqx.is_inexact_array)) if a.ndim > 1]
 
 
-@pytest.mark.parametrize("case", MODELS)
+# A sum of scores of both signs comes near 0, where it multiplies the rounding: compared in float64.
+@pytest.mark.parametrize("case", [case for case in MODELS if case != "scores"])
 def test_a_disguised_learner_predicts_the_same_with_other_weights(case):
     learner, task = random(case)
     plain = outputs(learner, task)
@@ -102,14 +107,15 @@ def test_what_is_effective_survives(case):
 
 
 def test_in_float64_the_outputs_agree_to_ten_digits():
+    """Of linear attention, as softmax and norms compute in float32."""
     with jax.enable_x64(True):
         rng = np.random.default_rng(0)
-        tokens = jnp.asarray(rng.normal(size=(7, 5)))
         made = [Construction.registry.get(name, **fields) for name, fields in CONSTRUCTIONS.items()]
-        for learner in [*(m.make(TASK) for m in made), random("raw-linear")[0], random("raw-softmax")[0]]:
+        for learner in [*(m.make(TASK) for m in made), random("raw-linear")[0], random("scores")[0]]:
             visible = learner.layout.visible(7, learner.signature)
-            run = eqx.filter_jit(lambda network, visible=visible: network(tokens, np.arange(7), visible))
-            plain, turned = run(learner.network), run(rotated(learner, jax.random.key(6)).network)
+            tokens = jnp.asarray(rng.normal(size=(7, learner.layout.features(learner.signature))))
+            run = eqx.filter_jit(lambda network, tokens, visible=visible: network(tokens, np.arange(7), visible))
+            plain, turned = (run(m.network, tokens) for m in (learner, rotated(learner, jax.random.key(6))))
             assert plain.dtype == turned.dtype == jnp.float64
             assert relative(np.asarray(turned), np.asarray(plain)) < 1e-10
 

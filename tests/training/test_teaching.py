@@ -130,7 +130,8 @@ def interrupt(progress) -> None:
 
 
 def test_report_names_the_teacher(tmp_path):
-    run = train(tiny(teacher={"name": "ridge", "penalty": 9.0}, **{"evaluation.prompts": 32, "evaluation.references": "none"}), root=tmp_path)
+    teacher, evaluation = {"name": "ridge", "penalty": 9.0}, {"evaluation.prompts": 32, "evaluation.references": "none"}
+    run = train(tiny(teacher=teacher, **evaluation), root=tmp_path)
     made = report.make(run)
     assert "trained to imitate ridge-9" in (run.directory.report / "summary.txt").read_text()
     assert "teacher" in made.table["predictor"].tolist()

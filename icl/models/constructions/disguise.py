@@ -139,7 +139,10 @@ def _heads(linear: Linear, reading: Matrix, gauge: Float[np.ndarray, "H K K"], o
 def _mlp(mlp: MLP, reading: Matrix, writing: Matrix, rng: np.random.Generator) -> MLP:
     order = rng.permutation(mlp.down.weight.shape[0])
     up, down = _linear(mlp.up, reading, None, columns=order), _linear(mlp.down, None, writing, rows=order)
-    return eqx.tree_at(lambda m: (m.up, m.down), mlp, (up, down))
+    mlp = eqx.tree_at(lambda m: (m.up, m.down), mlp, (up, down))
+    if mlp.gate is None:
+        return mlp
+    return eqx.tree_at(lambda m: m.gate, mlp, _linear(mlp.gate, reading, None, columns=order))
 
 
 def _linear(
