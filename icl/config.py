@@ -15,6 +15,7 @@ from icl import presets
 from icl.layouts import Signature
 from icl.models.base import ModelConfig
 from icl.models.transformer import Transformer
+from icl.references.base import Reference
 from icl.runs.cadence import Cadence
 from icl.training.curriculum import Curriculum
 from icl.training.optimizers import Muon, Optimizer
@@ -31,6 +32,7 @@ class Training(Fields):
     schedule: Schedule = setting(WarmupStableDecay(), "factor on the learning rate")
     clip: float | None = setting(None, "largest global norm of the gradient; none: not clipped", above=0)
     curriculum: Curriculum = setting(Curriculum(), "sizes that grow during training")
+    teacher: Reference | None = setting(None, "reference to imitate in place of the labels; none: learn the labels")
     accumulate: int = setting(
         1, "parts a batch is split into, one after another, to save memory", at_least=1, science=False
     )
@@ -70,6 +72,10 @@ class Config(Fields):
     def problems(self):
         for path, message in self.model.refuses(self.task):
             yield Problem(f"model.{path}", message)
+        teacher = self.training.teacher
+        reason = None if teacher is None else teacher.applies(self.task)
+        if reason:
+            yield Problem("training.teacher", reason)
         for problem in self.training.curriculum.refuses(self.task):
             yield Problem(f"training.curriculum.{problem.path}", problem.message)
         layout, signature = self.model.layout, Signature.of(self.task)
@@ -154,15 +160,16 @@ def sections(tree: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def resolve(word: str, tree: Mapping[str, Any]) -> str:
-    """The path of a setting: a path as it is, or the bare name of a field of the task, the model or the training. A
-    name that several of them have must be written as a path."""
+    """The path of a setting: a path as it is, or one that begins with the bare name of a field of the task, the model
+    or the training (`teacher.penalty`). A name that several of them have must be written as a path."""
     word = word.replace("-", "_")
-    if "." in word or word in ("seed", "origin", "task", "model", "training", "evaluation"):
+    name, dot, below = word.partition(".")
+    if name in ("seed", "origin", "task", "model", "training", "evaluation"):
         return word
     known = sections(tree)
-    paths = [f"{section}.{word}" for section, names in known.items() if word in names]
+    paths = [f"{section}.{name}" for section, names in known.items() if name in names]
     if len(paths) == 1:
-        return paths[0]
+        return paths[0] + dot + below
     if paths:
         raise ConfigError([Problem(word, f"is a field of several parts; write {' or '.join(paths)}")])
     everything = ["seed", *(name for names in known.values() for name in names)]

@@ -71,7 +71,8 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, np.ndarray]:
-        """Columns of the log: step, loss, validation_loss and, where Bayes is known, excess."""
+        """Columns of the log: step, loss, validation_loss and, where Bayes is known, excess over it; with a
+        teacher, losses and excess are against the teacher."""
         return metrics.read(self.directory.metrics)
 
     @property

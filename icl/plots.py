@@ -22,8 +22,10 @@ WORDS = {
 }
 
 
-def learning_curve(logs: Mapping[str, Mapping[str, np.ndarray]], title: str, unit: str) -> Any:
-    """Training and validation loss over steps, and the excess of validation loss over exact Bayes where it is known.
+def learning_curve(
+    logs: Mapping[str, Mapping[str, np.ndarray]], title: str, unit: str, floor: str = "exact Bayes"
+) -> Any:
+    """Training and validation loss over steps, and the excess of validation loss over `floor` where it is known.
 
     `logs` maps a run's label to the columns of its log; returns a matplotlib figure.
     """
@@ -42,7 +44,7 @@ def learning_curve(logs: Mapping[str, Mapping[str, np.ndarray]], title: str, uni
         axes[0, 0].set(xlabel="optimizer steps", ylabel=f"loss ({unit})", yscale="log")
         axes[0, 0].legend()
         if known:
-            axes[0, 1].set(xlabel="optimizer steps", ylabel="excess over exact Bayes", yscale="log")
+            axes[0, 1].set(xlabel="optimizer steps", ylabel=f"excess over {floor}", yscale="log")
         if known and len(logs) > 1:
             axes[0, 1].legend()
         figure.suptitle(title, fontsize=10)

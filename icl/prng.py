@@ -16,6 +16,7 @@ STREAMS = {
     "identification": 5,
     "probes": 6,
     "bootstrap": 7,
+    "teacher": 8,
 }
 
 

@@ -10,6 +10,7 @@ from icl.handle import Run
 from icl.identification import Identification, identify
 from icl.runs import atomic
 from icl.tables import Table
+from icl.training.teaching import settle
 
 
 class Report(NamedTuple):
@@ -21,9 +22,13 @@ class Report(NamedTuple):
 
 
 def predictors(run: Run, task: Any = None) -> dict[str, Any]:
-    """The model, exact Bayes where there is one, and the standard references of the run's class (or of `task`)."""
+    """The model, its teacher where it had one, exact Bayes where there is one, and the standard references of the run's
+    class (or of `task`). The teacher is settled on the run's own class."""
     task = run.task if task is None else task
     found: dict[str, Any] = {"model": run.model}
+    teacher = run.config.training.teacher
+    if teacher is not None and teacher.applies(task) is None:
+        found["teacher"] = settle(teacher, run.task)
     if task.bayes_kind.kind != "none":
         found["bayes"] = task.bayes
     wanted = run.config.evaluation.references
@@ -50,7 +55,8 @@ def make(run: Run) -> Report:
         files = style.save(errors, where / "error_by_position", origin=origin)
         log = run.metrics
         if log["step"].size:  # a run of no steps has no curve
-            curve = plots.learning_curve({run.name: log}, title(run), unit(task))
+            floor = "exact Bayes" if config.training.teacher is None else "the teacher"
+            curve = plots.learning_curve({run.name: log}, title(run), unit(task), floor)
             files += style.save(curve, where / "learning_curve", origin=origin)
     summary = summarise(run, table, identification)
     atomic.write_atomic(where / "identify.json", (identification.to_json() + "\n").encode())
@@ -73,7 +79,7 @@ def unit(task: Any) -> str:
 
 def summarise(run: Run, table: Table, identification: Identification) -> str:
     """The text a run ends with: averages over positions, then one plain sentence."""
-    metrics = set(table["metric"].tolist())
+    metrics, teacher = set(table["metric"].tolist()), run.config.training.teacher
     error = "clipped_squared_error" if "clipped_squared_error" in metrics else "nll"
     shown = [m for m in ("distance", error, "accuracy") if m in metrics]
     notes = ["clipped errors: at most ten null risks at a position, since least squares has none finite near k = dim"]
@@ -81,6 +87,7 @@ def summarise(run: Run, table: Table, identification: Identification) -> str:
         notes.append("gd rates stay below those that explode on rare prompts: several steps stand above their best")
     lines = [
         f"{title(run)}; {run.config.evaluation.prompts} fresh prompts, mean over positions",
+        *([] if teacher is None else [f"trained to imitate {teacher.label}, the row teacher, and not the labels"]),
         str(Table.from_rows([tuple(r.values()) for r in table.where(position=-1, seed=-1, metric=shown).rows])),
         *(notes if error == "clipped_squared_error" else []),
         "",

@@ -14,7 +14,7 @@ def describe(progress: Any) -> str:
     if progress.loss == progress.loss:
         parts.append(f"loss {progress.loss:.4g}")
     if progress.excess is not None:
-        parts.append(f"excess over Bayes {progress.excess:.3g}")
+        parts.append(f"excess over {progress.floor} {progress.excess:.3g}")
     done = progress.step - progress.timed_from
     if done > 0 and progress.seconds > 0:
         rate = done / progress.seconds

@@ -93,7 +93,8 @@ def plan(config: Any, out: Path) -> str:
             f"model     {_fields(model)}: {program.parameters:,} parameters",
             f"prompt    {task.points} positions as {tokens[0]} {model.layout.name} tokens of {tokens[1]} channels",
             f"training  {training.steps} steps of {training.batch} prompts, {training.optimizer.name} at "
-            f"{config.rate:g}, {training.schedule.name}; seed {config.seed}",
+            f"{config.rate:g}, {training.schedule.name}; seed {config.seed}"
+            + ("" if training.teacher is None else f"; imitates {training.teacher.label}"),
             f"device    {jax.devices()[0].device_kind} ({jax.default_backend()}), {jax.device_count()} of them",
             f"time      about {clock(_estimate(program, config, tokens[0]))} with compilation, roughly",
             f"run       {path}",

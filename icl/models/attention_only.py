@@ -16,6 +16,7 @@ from icl.models.base import Learner, ModelConfig
 from icl.models.mixers import Mixer, MixerConfig
 from icl.models.mixers.base import Visible
 from icl.models.mixers.linear import LinearAttention
+from icl.models.parts import affine
 from icl.taps import tap
 
 
@@ -103,7 +104,11 @@ def _clip(x: Array, bound: float | None) -> Array:
 
 
 class AttentionOnlyNetwork(eqx.Module):
-    """Tokens (T, E) to the y slot (R, O) of the rows that are read. `loops` is None where layers have own weights."""
+    """Tokens (T, E) to the y slot (R, O) of the rows that are read. `loops` is None where layers have own weights.
+
+    With a `frame` F, tokens enter as e F and are read as e F'. For an orthogonal F that is the same function class in
+    other coordinates; None stands for the identity.
+    """
 
     blocks: tuple[Layer, ...]
     loops: int | None = eqx.field(static=True)
@@ -111,6 +116,7 @@ class AttentionOnlyNetwork(eqx.Module):
     clip: float | None = eqx.field(static=True)
     slot: tuple[int, int] = eqx.field(static=True)
     sign: float = eqx.field(static=True)
+    frame: Float[Array, "E E"] | None = None
 
     def __call__(
         self,
@@ -119,7 +125,7 @@ class AttentionOnlyNetwork(eqx.Module):
         visible: Visible | None = None,
         rows: tuple[int, ...] | None = None,
     ) -> Float[Array, "R O"]:
-        x = tap(tokens, "residual")
+        x = tap(self._enter(tokens), "residual")
         if self.loops is None:
             for layer in self.blocks:
                 x = layer(x, visible, self.damping, self.clip)
@@ -137,11 +143,15 @@ class AttentionOnlyNetwork(eqx.Module):
         rows: tuple[int, ...] | None = None,
     ) -> Float[Array, "B R O"]:
         *early, last = self.blocks if self.loops is None else self.blocks * self.loops
-        x = tokens
+        x = self._enter(tokens)
         for layer in early:
             x = layer.batched(x, visible, None, self.damping, self.clip)
         return self.read_out(last.batched(x, visible, rows, self.damping, self.clip))
 
+    def _enter(self, tokens: Float[Array, "*B T E"]) -> Float[Array, "*B T E"]:
+        return tokens if self.frame is None else affine(tokens, self.frame, None)
+
     def read_out(self, x: Float[Array, "*B R E"]) -> Float[Array, "*B R O"]:
         """The y slot, after the last layer or, as a lens, after any."""
-        return self.sign * x[..., self.slot[0] : self.slot[1]]
+        slot = slice(*self.slot)
+        return self.sign * (x[..., slot] if self.frame is None else affine(x, self.frame[slot].T, None))

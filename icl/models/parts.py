@@ -73,20 +73,25 @@ class LayerNorm(eqx.Module):
 
 
 class MLP(eqx.Module):
-    """W_2 act(W_1 x + b_1) + b_2 with a hidden layer `ratio` times as wide."""
+    """W_2 h + b_2 with a hidden layer h `ratio` times as wide: act(W_1 x + b_1), or (W_1 x + b_1) * (W_g x + b_g) where
+    the activation is bilinear, which makes products of channels exact."""
 
     up: Linear
     down: Linear
+    gate: Linear | None
     activation: str = eqx.field(static=True)
 
     def __init__(self, width: int, ratio: int, activation: str, depth: int, init: Init, *, key: PRNGKeyArray):
-        up, down = jax.random.split(key)
+        bilinear = activation == "bilinear"
+        up, down, *gate = jax.random.split(key, 3 if bilinear else 2)
         self.up = Linear(width, ratio * width, initial_std(init, width), key=up)
         self.down = Linear(ratio * width, width, initial_std(init, ratio * width, depth), key=down)
+        self.gate = Linear(width, ratio * width, initial_std(init, width), key=gate[0]) if bilinear else None
         self.activation = activation
 
     def __call__(self, x: Float[Array, "*N E"]) -> Float[Array, "*N E"]:
-        return self.down(ACTIVATIONS[self.activation](self.up(x)))
+        hidden = self.up(x)
+        return self.down(ACTIVATIONS[self.activation](hidden) if self.gate is None else hidden * self.gate(x))
 
 
 ACTIVATIONS = {"gelu": jax.nn.gelu, "relu": jax.nn.relu}

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from function_classes.base import FunctionClass
-from function_classes.fields import setting
+from function_classes.fields import Problem, setting
 from icl.layouts import Signature
 from icl.models.base import Learner, ModelConfig, head_size
 from icl.models.mixers import Mixer, MixerConfig
@@ -27,31 +27,44 @@ class Transformer(ModelConfig):
     """Read-in, L blocks of norm - mixer - norm - MLP around a residual stream, final norm, read-out.
 
     h_0 = x W_in + position;  h' = h + mixer(norm(h));  h = h' + mlp(norm(h'));  output = norm(h_L) W_out.
+    With norm = none every norm is the identity. The hidden layer of the MLP is act(W_1 h + b_1); with activation =
+    bilinear it is (W_1 h + b_1) * (W_g h + b_g) without any other nonlinearity.
     """
 
     depth: int = setting(4, "number of blocks, L", at_least=1, at_most=1024)
     width: int = setting(64, "size of the residual stream, E", at_least=1, at_most=65536)
     heads: int = setting(8, "attention heads, H; must divide width", at_least=1)
     mixer: MixerConfig = setting(SoftmaxAttention(), "what mixes tokens")
+    mixers: tuple[MixerConfig, ...] = setting((), "the mixer of every block, where they differ; empty: mixer")
     mlp_ratio: int = setting(4, "hidden units of the MLP per unit of width", at_least=1)
-    activation: Literal["gelu", "relu"] = setting("gelu", "of the MLP")
+    activation: Literal["gelu", "relu", "bilinear"] = setting("gelu", "of the MLP; bilinear: product of two maps")
+    norm: Literal["pre", "none"] = setting("pre", "LayerNorm before mixers, MLPs and the read-out, or none at all")
     positions: Literal["learned", "none"] = setting("learned", "how tokens know their place")
     init: Literal["gpt2", "fan-in"] = setting("fan-in", "standard deviations at the start: .02, or 1 / sqrt(fan-in)")
     compute: Literal["float32", "bfloat16"] = setting("float32", "type of activations; parameters stay float32")
 
+    def problems(self):
+        if self.mixers and len(self.mixers) != self.depth:
+            yield Problem("mixers", f"must be one for each of the {self.depth} blocks, got {len(self.mixers)}")
+
+    @property
+    def stack(self) -> tuple[MixerConfig, ...]:
+        """The mixer of every block."""
+        return self.mixers or (self.mixer,) * self.depth
+
     def refuses(self, task: FunctionClass) -> list[tuple[str, str]]:
-        found = super().refuses(task)
-        reason = self.mixer.refuses(self.width, self.heads)
-        return found + ([("heads", reason)] if reason else [])
+        reasons = (mixer.refuses(self.width, self.heads) for mixer in self.stack)
+        return super().refuses(task) + [("heads", reason) for reason in dict.fromkeys(reasons) if reason]
 
     def prompt_bytes(self, task: FunctionClass) -> int:
         """What the backward pass needs of every block but the last, which may have few rows to read: residuals, hidden
         units, and half of the attention's square."""
         length = self.layout.length(task.points, Signature.of(task))
         size = 2 if self.compute == "bfloat16" else 4
-        square = length**2 // 2 * self.heads if isinstance(self.mixer, SoftmaxAttention) else 0
-        return super().prompt_bytes(task) + size * (self.depth - 1) * (
-            length * self.width * (2 + self.mlp_ratio) + square
+        squares = sum(isinstance(mixer, SoftmaxAttention) for mixer in self.stack[:-1])
+        hidden = self.mlp_ratio * (2 if self.activation == "bilinear" else 1)
+        return super().prompt_bytes(task) + size * (
+            (self.depth - 1) * length * self.width * (2 + hidden) + squares * (length**2 // 2 * self.heads)
         )
 
     def make(self, task: FunctionClass, *, key: PRNGKeyArray) -> Learner:
@@ -64,19 +77,23 @@ class Transformer(ModelConfig):
         return Learner(network, self.layout, signature, max_points if self.positions == "learned" else None)
 
 
+def _norm(config: Transformer) -> LayerNorm | eqx.nn.Identity:
+    return LayerNorm(config.width) if config.norm == "pre" else eqx.nn.Identity()
+
+
 class Block(eqx.Module):
     """h' = h + mixer(norm(h)); h = h' + mlp(norm(h'))."""
 
-    norm_mixer: LayerNorm
+    norm_mixer: LayerNorm | eqx.nn.Identity
     mixer: Mixer
-    norm_mlp: LayerNorm
+    norm_mlp: LayerNorm | eqx.nn.Identity
     mlp: MLP
 
-    def __init__(self, config: Transformer, *, key: PRNGKeyArray):
+    def __init__(self, config: Transformer, choice: MixerConfig, *, key: PRNGKeyArray):
         mixer, mlp = jax.random.split(key)
         width, depth, init = config.width, config.depth, config.init
-        self.norm_mixer, self.norm_mlp = LayerNorm(width), LayerNorm(width)
-        self.mixer = config.mixer.make(width, config.heads, depth, init, key=mixer)
+        self.norm_mixer, self.norm_mlp = _norm(config), _norm(config)
+        self.mixer = choice.make(width, config.heads, depth, init, key=mixer)
         self.mlp = MLP(width, config.mlp_ratio, config.activation, depth, init, key=mlp)
 
     def __call__(self, x: Float[Array, "T E"], visible: Visible | None = None) -> Float[Array, "T E"]:
@@ -102,7 +119,7 @@ class Network(eqx.Module):
     embed: Linear
     positions: Float[Array, "T E"] | None
     blocks: tuple[Block, ...]
-    norm: LayerNorm
+    norm: LayerNorm | eqx.nn.Identity
     head: Linear
     compute: str = eqx.field(static=True)
 
@@ -111,8 +128,8 @@ class Network(eqx.Module):
         self.embed = uniform_linear(features, config.width, key=embed)
         learned = config.positions == "learned"
         self.positions = 0.02 * jax.random.normal(positions, (rows, config.width)) if learned else None
-        self.blocks = tuple(Block(config, key=k) for k in blocks)
-        self.norm = LayerNorm(config.width)
+        self.blocks = tuple(Block(config, mixer, key=k) for mixer, k in zip(config.stack, blocks, strict=True))
+        self.norm = _norm(config)
         self.head = uniform_linear(config.width, outputs, key=head)
         self.compute = config.compute
 
@@ -147,9 +164,10 @@ class Network(eqx.Module):
 
     def _enter(self, tokens: Float[Array, "*B T F"], position_ids: Int[Array, "T"] | np.ndarray):
         """The network in its compute type, and the residual stream before the first block."""
+        # As in `Space.encode`, what comes in float64 stays so.
         dtype = jnp.dtype(self.compute)
-        net = jax.tree.map(lambda a: a.astype(dtype), self) if dtype != jnp.float32 else self
-        x = net.embed(tokens.astype(dtype))
+        net, x = (self, tokens) if dtype == jnp.float32 else jax.tree.map(lambda a: a.astype(dtype), (self, tokens))
+        x = net.embed(x)
         if net.positions is not None:
             code = net.positions[position_ids]
             x = x + (code if x.ndim == 2 else code[None])

@@ -19,6 +19,7 @@ from icl import prng, scoring
 from icl.config import Config
 from icl.models.base import Learner
 from icl.programs import draw, options, predict
+from icl.training import teaching
 from icl.training.optimizers import Optimizer
 from icl.training.schedules import Schedule
 
@@ -49,13 +50,15 @@ class Data(NamedTuple):
     clip: Float[Array, "M"] | None
     steps: Int[Array, "M"]
     limit: Float[Array, "M"]
+    teacher: Any = None
 
 
 class Validation(NamedTuple):
-    """Fixed prompts, and what Bayes says on them (None where the class has no Bayes predictor)."""
+    """Fixed prompts, and the prediction that the excess is over: the teacher's, whose targets the prompts then have, or
+    that of Bayes (None where the class has no Bayes predictor)."""
 
     prompts: Prompt
-    bayes: Prediction | None
+    floor: Prediction | None
 
 
 def program_key(config: Config) -> str:
@@ -75,7 +78,7 @@ def _without_floats(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _without_floats(v) for k, v in value.items()}
     if isinstance(value, list):
-        return [_without_floats(v) for v in value]
+        return value  # tuples are static, whatever they hold
     return "float" if isinstance(value, float) else value
 
 
@@ -103,7 +106,7 @@ class Program:
         self._chunk = jax.jit(self._run_chunk, donate_argnums=0)
 
     def data(self, configs: list[Config]) -> Data:
-        """The members' numbers, stacked. `limit` is filled in by `prepare`."""
+        """The members' numbers, stacked. `limit` and `teacher` are filled in by `prepare`."""
 
         def one(config: Config) -> Data:
             training = config.training
@@ -129,12 +132,14 @@ class Program:
         return self._start(data)
 
     def prepare(self, configs: list[Config], data: Data) -> tuple[Validation, Data]:
-        """Every member's validation prompts with what Bayes says on them, and the data with the loss above which a
-        member counts as diverged."""
+        """Every member's validation prompts with what Bayes or the teacher says on them, and the data with the teacher
+        and the loss above which a member counts as diverged."""
         count = self.config.training.validation_prompts
         drawn = [draw(c.task, prng.stream(c.seed, "validation"), 0, count) for c in configs]
-        exact = self.config.task.bayes_kind.kind != "none"
-        bayes = [predict(c.task.bayes, p) for c, p in zip(configs, drawn, strict=True)] if exact else None
+        teachers = [teaching.settle(c.training.teacher, c.task) for c in configs]
+        known = self.config.training.teacher is not None or self.config.task.bayes_kind.kind != "none"
+        floors = [c.task.bayes if t is None else t for c, t in zip(configs, teachers, strict=True)] if known else []
+        floor = [predict(predictor, p) for predictor, p in zip(floors, drawn, strict=known)]
         space = self.config.task.y_space
         if space.kind == "real":
             axes = tuple(range(1 if self.config.task.steps == 1 else 2, drawn[0].ys.ndim - 1))
@@ -142,8 +147,11 @@ class Program:
         else:
             null = [float(np.log(max(space.features, 2)))] * len(configs)
         stack = lambda trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)  # noqa: E731
-        validation = Validation(stack(drawn), None if bayes is None else stack(bayes))
-        return validation, data._replace(limit=np.asarray(DIVERGED_ABOVE * np.asarray(null), np.float32))
+        if self.config.training.teacher is not None:
+            drawn = [teaching.aim(p, f, space) for p, f in zip(drawn, floor, strict=True)]
+        validation = Validation(stack(drawn), stack(floor) if known else None)
+        limit = np.asarray(DIVERGED_ABOVE * np.asarray(null), np.float32)
+        return validation, data._replace(limit=limit, teacher=stack(teachers))
 
     def chunk(self, state: State, start: int, stop: int, data: Data) -> State:
         """Steps start..stop-1. The state is donated: keep no reference to it."""
@@ -155,7 +163,7 @@ class Program:
         return state
 
     def validate(self, params: PyTree, validation: Validation) -> dict[str, np.ndarray]:
-        """Loss on the validation prompts, its excess over Bayes, for every member."""
+        """Loss on the validation prompts, its excess over Bayes or the teacher, for every member."""
         return jax.tree.map(np.asarray, self._validate(params, validation))
 
     def learner(self, params: PyTree) -> Learner:
@@ -201,9 +209,9 @@ class Program:
     def _validate_one(self, params: PyTree, validation: Validation) -> dict[str, Float[Array, ""]]:
         prompts = validation.prompts
         loss = self._loss(self._predict(params, prompts), prompts, prompts.scored)
-        if validation.bayes is None:
+        if validation.floor is None:
             return {"validation_loss": loss}
-        return {"validation_loss": loss, "excess": loss - self._loss(validation.bayes, prompts, prompts.scored)}
+        return {"validation_loss": loss, "excess": loss - self._loss(validation.floor, prompts, prompts.scored)}
 
     def _batch(self, task: Any, seed: Array, step: Array, first: Any, count: int) -> Prompt:
         """Prompts first..first+count-1 of a step; a prompt depends on its index, not on the batch size."""
@@ -224,11 +232,12 @@ class Program:
 
         def part(index: Any) -> tuple[Float[Array, ""], PyTree]:
             count = training.batch // parts
-            prompts = self._shard(self._batch(task, data.seed, step, index * count, count))
+            shown = self._shard(self._batch(task, data.seed, step, index * count, count))
+            prompts = teaching.taught(shown, data.teacher, data.task.y_space)
 
             def loss(params: PyTree) -> Float[Array, ""]:
                 weights = curriculum.weights(prompts, step)
-                return self._loss(self._predict(params, prompts), prompts, weights)
+                return self._loss(self._predict(params, shown), prompts, weights)
 
             return jax.value_and_grad(loss)(params)
 

@@ -30,7 +30,7 @@ CHUNK_SECONDS = 0.5
 @dataclasses.dataclass
 class Progress:
     """What a watcher is told after every chunk. `seconds` have passed since step `timed_from`, so that compilation is
-    not counted; `loss` is the mean over members since the last row of the log."""
+    not counted; `loss` is the mean over members since the last row of the log, and `excess` is over `floor`."""
 
     step: int
     steps: int
@@ -40,9 +40,16 @@ class Progress:
     excess: float | None = None
     seconds: float = 0.0
     phase: str = "training"
+    floor: str = "Bayes"
 
 
 Watcher = Callable[[Progress], None]
+
+
+def floor(config: Config) -> str:
+    """What the excess of the log is over."""
+    teacher = config.training.teacher
+    return "Bayes" if teacher is None else f"teacher {teacher.label}"
 
 
 @dataclasses.dataclass
@@ -155,7 +162,8 @@ class _Fit:
             due = [i for i, m in enumerate(self.members) if not m.stopped and m.keeps(step)]
             self._save(state, step, due)
             seconds = time.monotonic() - began
-            self.watch(Progress(step, self.steps, timed_from, len(self.members), self.loss, self.excess, seconds))
+            numbers = timed_from, len(self.members), self.loss, self.excess, seconds
+            self.watch(Progress(step, self.steps, *numbers, floor=floor(self.members[0].config)))
         self._finish()
 
     def _boundary(self, step: int, pace: int) -> int:

@@ -9,21 +9,25 @@ import pytest
 import function_classes as fc
 from icl.models import Learner, ModelConfig
 from icl.models.mixers import Mixer, MixerConfig
+from icl.models.mixers.linear import weigh
 from tests.harness import Interventions
 
 T, E = 6, 8
 MASKS = {"causal": None, "pairs": np.eye(T, dtype=bool) | (np.arange(T) < 2)[None, :]}
 TASK = fc.get("linear-regression", dim=3, points=4)
+MEMBERS: dict[str, dict] = {name: {} for name in MixerConfig.registry.names()}
+MEMBERS["linear by scores"] = {"name": "linear", "normalizer": "scores", "bias": True}
 
 
-def make(name: str) -> Mixer:
-    mixer = MixerConfig.registry.get(name).make(E, 2, 1, "fan-in", key=jax.random.key(0))
+def make(member: str) -> Mixer:
+    fields = {"name": member, **MEMBERS[member]}
+    mixer = MixerConfig.registry.get(fields.pop("name"), **fields).make(E, 2, 1, "fan-in", key=jax.random.key(0))
     noise = lambda a: a + 0.3 * jax.random.normal(jax.random.key(1), a.shape)  # noqa: E731
     return jax.tree.map(lambda a: noise(a) if eqx.is_inexact_array(a) else a, mixer)
 
 
 @pytest.mark.parametrize("mask", MASKS)
-@pytest.mark.parametrize("name", MixerConfig.registry.names())
+@pytest.mark.parametrize("name", MEMBERS)
 def test_both_paths_agree_and_hidden_tokens_add_nothing(name, mask):
     mixer, visible = make(name), MASKS[mask]
     if visible is not None and not mixer.supports_visibility:
@@ -58,3 +62,22 @@ def test_a_transformer_with_it_leaks_nothing(name):
     assert not any(Interventions(learner, prompts).leaks().values())
     one, fast = jax.jit(lambda p: (jax.vmap(learner)(p).mean, learner.batched(p).mean))(prompts)
     np.testing.assert_allclose(one, fast, atol=1e-5 * float(jnp.max(jnp.abs(one))))
+
+
+def test_division_by_the_scores_is_a_mean_and_nothing_where_they_sum_to_nothing():
+    rng = np.random.default_rng(0)
+    scores, value = rng.normal(size=(2, T, T)), rng.normal(size=(2, T, 3))
+    scores[0, 4] = 0
+    seen = np.tril(np.ones((T, T)))
+    totals = np.sum(scores * seen[None], -1, keepdims=True)
+    wanted = np.divide(np.matmul(scores * seen[None], value), totals, out=np.zeros((2, T, 3)), where=totals != 0)
+
+    def run(scores, value):
+        return weigh(scores, value, None, "scores")
+
+    given = jnp.asarray(scores, jnp.float32), jnp.asarray(value, jnp.float32)
+    np.testing.assert_allclose(run(*given), wanted, atol=1e-5 * np.abs(wanted).max())
+    assert not np.any(run(*given)[0, 4])
+    for gradient in jax.grad(lambda *a: jnp.sum(jnp.sin(run(*a))), (0, 1))(*given):
+        assert np.all(np.isfinite(gradient))
+        assert np.any(gradient)

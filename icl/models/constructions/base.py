@@ -9,6 +9,7 @@ import numpy as np
 
 from function_classes.base import FunctionClass, NotAvailable, Predictor
 from function_classes.fields import Fields
+from function_classes.linear import LinearRegression
 from function_classes.registry import Registry
 from icl.layouts import Signature
 from icl.models.attention_only import AttentionOnly
@@ -30,6 +31,11 @@ class Construction(Fields):
 
     registry: ClassVar[Registry] = Registry("construction", "icl.models.constructions", "icl.constructions")
     kind: ClassVar[Literal["exact", "approximate"]] = "exact"
+
+    @classmethod
+    def example(cls) -> FunctionClass:
+        """A task this construction is for, as the contract tests take it."""
+        return LinearRegression(dim=4, points=9, noise_std=0.3)
 
     def applies(self, task: FunctionClass) -> str | None:
         """None, or the sentence why this construction does not exist for `task`."""

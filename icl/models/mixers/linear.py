@@ -13,17 +13,19 @@ from icl.models.mixers.softmax import Attention, refuse_heads
 from icl.models.parts import Init
 from icl.taps import tap
 
-Normalizer = Literal["none", "count"]
+DIVISORS = "1, the number of visible context tokens, or the sum of the scores"
+Normalizer = Literal["none", "count", "scores"]
 
 
 @MixerConfig.registry.add("linear", papers=("von-oswald-2022",))
 class LinearAttention(MixerConfig):
     """sum_j v_j (k_j' q_i) over the visible tokens j, for H heads: no softmax and no 1 / sqrt(K).
 
-    `normalizer = count` divides by the number of visible context tokens: `context_counts`.
+    `normalizer = count` divides by the number of visible context tokens: `context_counts`. `scores` divides by
+    sum_j (k_j' q_i), a mean of values with weights of any sign, and gives 0 where that sum is 0.
     """
 
-    normalizer: Normalizer = setting("none", "what the sum is divided by: 1, or the number of visible context tokens")
+    normalizer: Normalizer = setting("none", f"what the sum is divided by: {DIVISORS}")
     key_size: int | None = setting(None, "size of a head, K; none: width / heads", at_least=1)
     bias: bool = setting(False, "biases of the four projections")
 
@@ -86,8 +88,15 @@ def weigh(
     finite = jnp.all(jnp.isfinite(value), -1, keepdims=True)
     scores = jnp.where(jnp.swapaxes(finite, -1, -2), scores, jnp.nan)
     lead = (None,) * (scores.ndim - 2)
-    mixed = jnp.matmul(jnp.where(mask[lead], scores, 0), jnp.where(finite, value, 0))
-    return mixed / counts.astype(mixed.dtype)[(*lead, slice(None), None)] if normalizer == "count" else mixed
+    scores = jnp.where(mask[lead], scores, 0)
+    mixed = jnp.matmul(scores, jnp.where(finite, value, 0))
+    if normalizer == "count":
+        return mixed / counts.astype(mixed.dtype)[(*lead, slice(None), None)]
+    if normalizer == "scores":
+        total = jnp.sum(scores, -1, keepdims=True)
+        # The division is by 1 where it is not used: the derivative of 0 / 0 would be NaN there.
+        return jnp.where(total == 0, 0, mixed / jnp.where(total == 0, 1, total))
+    return mixed
 
 
 def causal(length: int) -> np.ndarray:

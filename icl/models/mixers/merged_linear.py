@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.fields import setting
 from icl.models.mixers.base import Mixer, MixerConfig, Visible
-from icl.models.mixers.linear import Normalizer, weigh
+from icl.models.mixers.linear import DIVISORS, Normalizer, weigh
 from icl.models.parts import Init
 from icl.taps import tap
 
@@ -22,7 +22,7 @@ class MergedLinear(MixerConfig):
     converges where s^2 |Gamma|_op sqrt(D) < 2. These weights need the width to end with y.
     """
 
-    normalizer: Normalizer = setting("count", "what the sum is divided by: 1, or the number of visible context tokens")
+    normalizer: Normalizer = setting("count", f"what the sum is divided by: {DIVISORS}")
     start: float = setting(0.1, "s, the size of the weights at the start", above=0)
 
     def refuses(self, width: int, heads: int) -> str | None:
