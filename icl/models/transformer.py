@@ -160,9 +160,10 @@ class Network(eqx.Module):
 
     def _enter(self, tokens: Float[Array, "*B T F"], position_ids: Int[Array, "T"] | np.ndarray):
         """The network in its compute type, and the residual stream before the first block."""
+        # As in `Space.encode`, what comes in float64 stays so.
         dtype = jnp.dtype(self.compute)
-        net = jax.tree.map(lambda a: a.astype(dtype), self) if dtype != jnp.float32 else self
-        x = net.embed(tokens.astype(dtype))
+        net, x = (self, tokens) if dtype == jnp.float32 else jax.tree.map(lambda a: a.astype(dtype), (self, tokens))
+        x = net.embed(x)
         if net.positions is not None:
             code = net.positions[position_ids]
             x = x + (code if x.ndim == 2 else code[None])
