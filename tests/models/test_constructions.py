@@ -25,6 +25,17 @@ FIELDS = {
     "gradient-descent": {"steps": 3, "rate": 0.4},
     "gradient-descent-plus-plus": {"rates": (0.5, 0.7, 0.4), "gammas": (0.02, 0.04, 0.01)},
     "zhang-optimum": {},
+    "sherman-morrison": {"penalty": 0.25},
+    "finite-pool": {"size": 5, "seed": 3, "noise_std": 1.5},
+    "nearest-neighbor": {"scale": 30.0},
+}
+NEEDS = {
+    "gradient-descent": Needs(3, 1, 5),
+    "gradient-descent-plus-plus": Needs(3, 1, 5),
+    "zhang-optimum": Needs(1, 1, 5),
+    "sherman-morrison": Needs(16, 1, 30),
+    "finite-pool": Needs(8, 5, 50),
+    "nearest-neighbor": Needs(2, 1, 7),
 }
 
 
@@ -113,6 +124,19 @@ def test_a_query_among_its_own_keys_is_harmless_once_and_wrong_from_the_second_s
         assert (relative(np.asarray(run(seeing)), np.asarray(run(made.algorithm(TASK)))) < 1e-5) == same
 
 
+def off_the_nearest(made: Construction, prompts: Prompt) -> np.ndarray:
+    """(k - 1) exp(-scale gap) times the largest difference of labels, in float64; 1 % for rounded distances."""
+    xs, ys, bound = np.asarray(prompts.xs, float), np.asarray(prompts.ys, float), np.zeros(prompts.ys.shape)
+    for k in range(2, xs.shape[1]):
+        squares = np.sum((xs[:, :k] - xs[:, k : k + 1]) ** 2, -1)
+        near, next_ = np.partition(squares, 1)[:, :2].T
+        bound[:, k] = (k - 1) * np.exp(-made.scale * (next_ - near)) * np.ptp(ys[:, :k], axis=1)
+    return 1.01 * bound
+
+
+LIMITS = {"nearest-neighbor": off_the_nearest}
+
+
 @pytest.mark.parametrize("name", Construction.registry.names())
 def test_the_learner_equals_its_algorithm_at_every_position(name):
     made = Construction.registry.get(name, **FIELDS[name])
@@ -120,10 +144,12 @@ def test_the_learner_equals_its_algorithm_at_every_position(name):
     learner, algorithm = made.make(TASK), made.algorithm(TASK)
     found = np.asarray(jax.jit(jax.vmap(lambda p: learner(p).mean))(prompts))
     wanted = np.asarray(jax.jit(jax.vmap(lambda p: algorithm(p).mean))(prompts))
-    assert made.kind == "exact"
-    assert relative(found, wanted) < 1e-5
-    assert not np.any(found[:, 0])
-    assert made.needs(TASK) == Needs(len(FIELDS[name].get("rates", [0] * FIELDS[name].get("steps", 1))), 1, 5)
+    if made.kind == "exact":
+        assert relative(found, wanted) < 1e-5
+    else:
+        assert np.all(np.abs(found - wanted) <= LIMITS[name](made, prompts) + 1e-5)
+    np.testing.assert_array_equal(found[:, 0] == 0, wanted[:, 0] == 0)
+    assert made.needs(TASK) == NEEDS[name]
     for predictor in (learner, algorithm):
         assert not any(Interventions(predictor, jax.tree.map(lambda a: a[:2], prompts)).leaks().values())
 
