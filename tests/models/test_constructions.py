@@ -26,6 +26,17 @@ FIELDS = {
     "gradient-descent": {"steps": 3, "rate": 0.4},
     "gradient-descent-plus-plus": {"rates": (0.5, 0.7, 0.4), "gammas": (0.02, 0.04, 0.01)},
     "zhang-optimum": {},
+    "sherman-morrison": {"penalty": 0.25},
+    "finite-pool": {"size": 5, "seed": 3, "noise_std": 1.5},
+    "nearest-neighbor": {"scale": 30.0},
+}
+NEEDS = {
+    "gradient-descent": Needs(3, 1, 5),
+    "gradient-descent-plus-plus": Needs(3, 1, 5),
+    "zhang-optimum": Needs(1, 1, 5),
+    "sherman-morrison": Needs(16, 1, 30),
+    "finite-pool": Needs(8, 5, 50),
+    "nearest-neighbor": Needs(2, 1, 7),
 }
 
 
@@ -114,6 +125,19 @@ def test_a_query_among_its_own_keys_is_harmless_once_and_wrong_from_the_second_s
         assert (relative(np.asarray(run(seeing)), np.asarray(run(made.algorithm(TASK)))) < 1e-5) == same
 
 
+def off_the_nearest(made: Construction, prompts: Prompt) -> np.ndarray:
+    """(k - 1) exp(-scale gap) times the largest difference of labels, in float64; 1 % for rounded distances."""
+    xs, ys, bound = np.asarray(prompts.xs, float), np.asarray(prompts.ys, float), np.zeros(prompts.ys.shape)
+    for k in range(2, xs.shape[1]):
+        squares = np.sum((xs[:, :k] - xs[:, k : k + 1]) ** 2, -1)
+        near, next_ = np.partition(squares, 1)[:, :2].T
+        bound[:, k] = (k - 1) * np.exp(-made.scale * (next_ - near)) * np.ptp(ys[:, :k], axis=1)
+    return 1.01 * bound
+
+
+LIMITS = {"nearest-neighbor": off_the_nearest}
+
+
 @pytest.mark.parametrize("name", Construction.registry.names())
 def test_the_learner_equals_its_algorithm_at_every_position(name):
     made = Construction.registry.get(name, **FIELDS.get(name, {}))
@@ -121,18 +145,16 @@ def test_the_learner_equals_its_algorithm_at_every_position(name):
     prompts = task.batch(jax.random.key(1), 200)
     learner, algorithm = made.make(task), made.algorithm(task)
     found, wanted = (np.asarray(predict(f, prompts).as_mean(task.y_space)) for f in (learner, algorithm))
-    assert relative(found, wanted) < (1e-5 if made.kind == "exact" else 1e-2)
+    if name in LIMITS:
+        assert np.all(np.abs(found - wanted) <= LIMITS[name](made, prompts) + 1e-5)
+    else:
+        assert relative(found, wanted) < (1e-5 if made.kind == "exact" else 1e-2)
+    if name in NEEDS:
+        np.testing.assert_array_equal(found[:, 0] == 0, wanted[:, 0] == 0)
+        assert made.needs(task) == NEEDS[name]
     for predictor in (learner, algorithm):
         leaves = lambda p, f=predictor: jax.tree.leaves(f(p))  # noqa: E731
         assert not any(Interventions(leaves, jax.tree.map(lambda a: a[:2], prompts)).leaks().values())
-
-
-@pytest.mark.parametrize("name", FIELDS)
-def test_size_and_start_of_a_descent(name):
-    made = Construction.registry.get(name, **FIELDS[name])
-    assert made.needs(TASK) == Needs(len(FIELDS[name].get("rates", [0] * FIELDS[name].get("steps", 1))), 1, 5)
-    prompts = TASK.batch(jax.random.key(1), 20)
-    assert not np.any(predict(made.make(TASK), prompts).mean[:, 0])
 
 
 def test_more_loops_are_more_steps():

@@ -11,9 +11,11 @@ from function_classes.base import FunctionClass, NotAvailable, Predictor
 from function_classes.fields import Fields
 from function_classes.linear import LinearRegression
 from function_classes.registry import Registry
+from function_classes.spaces import Real
 from icl.layouts import Signature
 from icl.models.attention_only import AttentionOnly
-from icl.models.base import Learner
+from icl.models.base import Learner, ModelConfig
+from icl.models.transformer import Transformer
 from icl.references.base import vectors_to_numbers
 
 
@@ -39,9 +41,12 @@ class Construction(Fields):
 
     def applies(self, task: FunctionClass) -> str | None:
         """None, or the sentence why this construction does not exist for `task`."""
-        return vectors_to_numbers(self.name, task)
+        reason = vectors_to_numbers(self.name, task)
+        if reason is None and not isinstance(task.y_space, Real):
+            return f"{self.name} predicts numbers, and learners read logits where outputs are {task.y_space}"
+        return reason
 
-    def config(self, task: FunctionClass) -> AttentionOnly:
+    def config(self, task: FunctionClass) -> ModelConfig:
         """The model class in which the weights live."""
         raise NotImplementedError
 
@@ -56,6 +61,9 @@ class Construction(Fields):
     def needs(self, task: FunctionClass) -> Needs:
         """Layers (or loops), heads and width of the learner."""
         config = self.config(task)
+        if isinstance(config, Transformer):
+            return Needs(config.depth, config.heads, config.width)
+        assert isinstance(config, AttentionOnly)
         return Needs(config.depth, config.heads, config.layout.features(Signature.of(task)))
 
     def make(self, task: FunctionClass) -> Learner:

@@ -26,7 +26,7 @@ from function_classes.fields import setting
 from function_classes.markov import Markov
 from function_classes.spaces import Symbols
 from icl.layouts import Stream
-from icl.models.constructions.base import Construction, Needs
+from icl.models.constructions.base import Construction
 from icl.models.mixers.base import MixerConfig
 from icl.models.mixers.linear import LinearAttention
 from icl.models.mixers.softmax import SoftmaxAttention
@@ -77,9 +77,6 @@ class InductionHead(Construction):
             activation="relu",
             norm="none",
         )
-
-    def needs(self, task: FunctionClass) -> Needs:
-        return Needs(2, 1, self.config(task).width)
 
     def fill(self, network: Network, task: FunctionClass) -> Network:
         symbols, points = _sizes(task)

@@ -64,7 +64,8 @@ class Attention(Mixer):
         query, key, value = (self._split(linear(x)) for linear in (self.query, self.key, self.value))
         scores = tap(jnp.matmul(query, jnp.swapaxes(key, -1, -2)) * self.scale, "scores")
         hidden = ~jnp.asarray(_mask(visible, x.shape[0]))
-        scores = jnp.where(hidden[None], -jnp.inf, scores.astype(jnp.float32))
+        scores = scores if scores.dtype == jnp.float64 else scores.astype(jnp.float32)
+        scores = jnp.where(hidden[None], -jnp.inf, scores)
         # The softmax of nothing is NaN, and so are its derivatives.
         nothing = jnp.all(hidden, -1)[None, :, None]
         probabilities = jnp.where(nothing, 0.0, jax.nn.softmax(jnp.where(nothing, 0.0, scores), -1))

@@ -1,0 +1,109 @@
+"""Named channels of a residual stream, and weights written as maps between them.
+
+A map is a pair (W, b): n linear functions h W + b of the residual stream h, W of shape (E, n) and b of shape (n,).
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from icl.models.parts import Linear
+from icl.models.transformer import Block
+
+
+class Map(NamedTuple):
+    """n linear functions of a residual stream of width E."""
+
+    weight: Float[np.ndarray, "E N"]
+    bias: Float[np.ndarray, "N"]
+
+
+class Product(NamedTuple):
+    """n products left * right of linear functions, added to the stream through `out`."""
+
+    left: Map
+    right: Map
+    out: Float[np.ndarray, "N E"]
+
+
+class Attention(NamedTuple):
+    """The heads of an attention, one after another: queries, keys and values, and where the heads' sums go, (N, E)."""
+
+    query: Map
+    key: Map
+    value: Map
+    output: Float[np.ndarray, "N E"]
+
+
+class Channels:
+    """Slices of a residual stream by name, in the order given: `Channels(x=4, y=1)`."""
+
+    def __init__(self, **sizes: int):
+        ends = np.cumsum(list(sizes.values())).tolist()
+        self.slices = {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
+        self.width = ends[-1]
+
+    def map(self, outputs: int, bias: float = 0.0, **parts: np.ndarray | float) -> Map:
+        """`outputs` functions: the sum of `parts[name]` (size of the channel, outputs) applied to channel `name`, plus
+        the bias. A number v means v times a channel of that many numbers, or of one that goes to all."""
+        weight = np.zeros((self.width, outputs))
+        for name, part in parts.items():
+            rows = self.slices[name]
+            size = rows.stop - rows.start
+            weight[rows] = part if np.ndim(part) else part * (np.ones((1, outputs)) if size == 1 else np.eye(outputs))
+        return Map(weight, np.full(outputs, bias))
+
+    def copy(self, *names: str) -> Map:
+        """The named channels one after another, as they are."""
+        weight = np.concatenate([np.eye(self.width)[:, self.slices[name]] for name in names], 1)
+        return Map(weight, np.zeros(weight.shape[1]))
+
+    def place(self, *names: str) -> Float[np.ndarray, "N E"]:
+        """Numbers one after another into the named channels: the transpose of `copy`."""
+        return self.copy(*names).weight.T
+
+    def clear(self, *names: str) -> Product:
+        """Subtracts the named channels from themselves."""
+        copied = self.copy(*names)
+        return Product(copied, self.map(copied.bias.size, 1.0), -copied.weight.T)
+
+
+def join(*maps: Map) -> Map:
+    """The functions of several maps, one after another."""
+    return Map(*(np.concatenate(parts, -1) for parts in zip(*maps, strict=True)))
+
+
+def alternate(first: Map, second: Map) -> Map:
+    """First of the one, first of the other, second of the one, ...: two entries for every head."""
+    return Map(*(np.stack(pair, -1).reshape(*pair[0].shape[:-1], -1) for pair in zip(first, second, strict=True)))
+
+
+def write_linear(linear: Linear, weight: np.ndarray, bias: np.ndarray | None = None) -> Linear:
+    """A linear map with the given numbers in its first rows and columns, and 0 elsewhere."""
+    full, shift = np.zeros(linear.weight.shape), np.zeros(linear.weight.shape[1])
+    full[: weight.shape[0], : weight.shape[1]] = weight
+    if bias is not None:
+        shift[: bias.size] = bias
+    written = eqx.tree_at(lambda m: m.weight, linear, jnp.asarray(full, float))
+    return written if linear.bias is None else eqx.tree_at(lambda m: m.bias, written, jnp.asarray(shift, float))
+
+
+def write_block(block: Block, attention: Attention | None, *products: Product) -> Block:
+    """A block that adds these attention heads and then these products to the stream, and nothing else. Raises
+    ValueError where its MLP is too narrow."""
+    nothing = Map(np.zeros((0, 0)), np.zeros(0))
+    left = join(*(p.left for p in products)) if products else nothing
+    right = join(*(p.right for p in products)) if products else nothing
+    out = np.concatenate([p.out for p in products]) if products else nothing.weight
+    if block.mlp.gate is None or len(out) > block.mlp.up.weight.shape[1]:
+        raise ValueError(f"needs a bilinear MLP with {len(out)} hidden units")
+    query, key, value, output = attention or (nothing, nothing, nothing, nothing.weight)
+    where = lambda b: [  # noqa: E731
+        *(b.mixer.query, b.mixer.key, b.mixer.value, b.mixer.output),
+        *(b.mlp.up, b.mlp.gate, b.mlp.down),
+    ]
+    maps = [query, key, value, (output, None), left, right, (out, None)]
+    return eqx.tree_at(where, block, [write_linear(a, *b) for a, b in zip(where(block), maps, strict=True)])
