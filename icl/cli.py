@@ -1,8 +1,6 @@
 """The command `icl`: every door of the house, opened lazily, so that `icl --help` starts no backend."""
 
-import io
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +19,9 @@ Out = Annotated[Path, typer.Option("--out", help="where runs go, and are looked 
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
 Report = Annotated[bool, typer.Option(" /--no-report", help="only train; `icl show` makes the report")]
 RunName = Annotated[str, typer.Argument(help="last, a path, a unique prefix, a --name, or depth=4,seed=0")]
+Steps = Annotated[int, typer.Option(help="optimizer steps in all")]
+Fitted = Annotated[int, typer.Option(min=8, help="prompts that families are fitted on")]
+Scale = Annotated[str, typer.Option(help="smoke, cpu or paper")]
 ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 RUNS = Path("runs")
 
@@ -77,11 +78,7 @@ def resume(name: RunName = "last", out: Out = RUNS, report: Report = True, as_js
 
 @app.command()
 def extend(
-    name: RunName = "last",
-    steps: Annotated[int, typer.Option(help="optimizer steps in all")] = 0,
-    out: Out = RUNS,
-    report: Report = True,
-    as_json: AsJson = False,
+    name: RunName = "last", steps: Steps = 0, out: Out = RUNS, report: Report = True, as_json: AsJson = False
 ) -> None:
     """Train a run for more steps in all; what the longer run shares with it is not repeated."""
     from icl.console import training
@@ -148,12 +145,7 @@ def evaluate(
 
 
 @app.command()
-def identify(
-    name: RunName = "last",
-    prompts: Annotated[int, typer.Option(min=8)] = 1024,
-    out: Out = RUNS,
-    as_json: AsJson = False,
-) -> None:
+def identify(name: RunName = "last", prompts: Fitted = 1024, out: Out = RUNS, as_json: AsJson = False) -> None:
     """Which algorithm is it? Best member of every family, with intervals, and what cannot be told apart. Of a sweep:
     one line for every run."""
     from icl.console import reading
@@ -167,7 +159,7 @@ def phase(
     x: Annotated[str, typer.Option("--x", help="setting on the horizontal axis, e.g. depth")],
     y: Annotated[str, typer.Option("--y", help="setting on the vertical axis, e.g. noise_std")],
     save: Annotated[Path, typer.Option(help="file name without its ending")] = Path("phase"),
-    prompts: Annotated[int, typer.Option(min=8)] = 512,
+    prompts: Fitted = 512,
     out: Out = RUNS,
     as_json: AsJson = False,
 ) -> None:
@@ -232,7 +224,7 @@ def plot(
 @app.command()
 def figure(
     name: Annotated[str, typer.Argument(help="a figure (icl list figures)")],
-    scale: Annotated[str, typer.Option(help="smoke, cpu or paper")] = "cpu",
+    scale: Scale = "cpu",
     save: Annotated[Path, typer.Option(help="folder for the figure")] = Path("figures-out"),
     out: Out = RUNS,
 ) -> None:
@@ -246,7 +238,7 @@ def figure(
 @app.command()
 def reproduce(
     name: Annotated[str, typer.Argument(help="an experiment (icl list experiments)")],
-    scale: Annotated[str, typer.Option(help="smoke, cpu or paper")] = "cpu",
+    scale: Scale = "cpu",
     only: Annotated[str | None, typer.Option(metavar="CLAIM", help="one claim, and the runs it needs")] = None,
     scoreboard: Annotated[Path | None, typer.Option(help="also write the table of all claims here")] = None,
     out: Out = RUNS,
@@ -299,20 +291,9 @@ def _exit(code: int) -> None:
 
 def main() -> None:
     """The console script: every foreseeable failure is a message with a fix and an exit code, never a traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a locale without our letters must not end a run
-    try:
-        code: Any = app(standalone_mode=False)
-    except (Exception, KeyboardInterrupt) as error:
-        from icl.console import failures
+    from icl.console import failures
 
-        code = failures.report(error)
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(failures.shielded(lambda: app(standalone_mode=False)))
 
 
 if __name__ == "__main__":

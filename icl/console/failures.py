@@ -1,9 +1,29 @@
 """What a failed command says, and the code it exits with. Anything unforeseen keeps its traceback: that is a defect."""
 
+import io
+import os
 import sys
 import traceback
+from collections.abc import Callable
+from typing import Any
 
 USAGE, STORAGE = 2, 4
+
+
+def shielded(command: Callable[[], Any]) -> int:
+    """Runs a command and returns its exit code, whatever happens to it or to the streams it prints to."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a locale without our letters must not end a run
+    try:
+        code = command()
+    except (Exception, KeyboardInterrupt) as error:
+        code = report(error)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code if isinstance(code, int) else 0
 
 
 def report(error: BaseException) -> int:
