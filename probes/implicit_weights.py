@@ -40,7 +40,8 @@ class ImplicitWeights(Probe):
         gaps = {}
         for name, reference in known.items():
             other = np.asarray(jax.vmap(lambda p, r=reference: r.weights(p))(jax.vmap(Prompt.hide)(batch)))
-            gaps[name] = np.mean((weights - other) ** 2, -1)
+            gap = np.mean((weights - other.astype(np.float64)) ** 2, -1)
+            gaps[name] = np.where(np.isnan(gap), np.inf, gap)  # descent that has diverged beyond float32
         draws = resamples(prompts)
         rows = []
         for name, values, metric, unit in [

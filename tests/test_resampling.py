@@ -30,3 +30,10 @@ def test_many_means_have_the_intervals_of_each():
     values, draws = np.random.default_rng(5).normal(size=(50, 3)), resamples(50)
     for column, interval in enumerate(mean_intervals(values, draws)):
         np.testing.assert_allclose(interval, mean_interval(values[:, column], draws), rtol=1e-5)
+
+
+def test_errors_beyond_single_precision_keep_their_mean():
+    values = np.array([1e45, 2e45, 3e45, 1.0])
+    found = mean_interval(values, resamples(4))
+    assert found.value == np.mean(values)
+    assert 1e44 < found.low <= found.value <= found.high < 4e45
