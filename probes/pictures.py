@@ -34,8 +34,42 @@ def draw_layers(table: Table, readings: Mapping[str, str], families: Mapping[str
         axes[0].legend()
         axes[1].set(ylabel="nearest number of steps", title="how far every layer has come")
         axes[1].set_yscale("symlog", linthresh=1)
+        low, high = axes[1].get_ylim()
+        marks = [t for t in (0, *(2**n for n in range(12))) if low <= t <= high]
+        axes[1].set_yticks(marks, [str(t) for t in marks])
+        axes[1].minorticks_off()
         axes[2].set(ylabel="share of the mean square left", yscale="log", title="how well the nearest one fits")
         figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        return figure
+
+
+def draw_readouts(arrays: Mapping[str, np.ndarray], forms: Mapping[str, str]) -> Any:
+    """Error by layer, averaged over k, beside the control; error by layer and k; where the best layer's linear read-out
+    looks. `arrays`: what a read-out probe holds; `forms`: names of its forms and words for them."""
+    with style.styled() as plt:
+        figure, axes = plt.subplots(1, 3, figsize=(12.0, 3.2))
+        for index, (form, words) in enumerate(forms.items()):
+            look = {"color": style.PALETTE[index], "marker": "o", "markersize": 3}
+            axes[0].plot(arrays[form].mean(1), label=words, **look)
+            axes[0].plot(arrays[f"{form}_control"].mean(1), "--", label=f"{words}, shuffled network", **look)
+        axes[0].set(xlabel="layer (0: read-in)", ylabel="held-out error (per null)", ylim=(0, None))
+        axes[0].xaxis.get_major_locator().set_params(integer=True)
+        axes[0].legend()
+        form, words = list(forms.items())[-1]
+        best = int(arrays["linear"].mean(1).argmin())
+        maps = (
+            (arrays[form], "layer", "examples seen, k", f"error, {words}", 1),
+            (arrays["scores"][best], "examples seen, k", "token", f"weights of tokens, linear, layer {best}", 0),
+        )
+        for axis, (values, rows, columns, title, first) in zip(axes[1:], maps, strict=True):
+            ends = (first - 0.5, first + values.shape[1] - 0.5, values.shape[0] - 0.5, -0.5)
+            ends = ends if first else (ends[0], ends[1], values.shape[0] + 0.5, 0.5)
+            image = axis.imshow(values, cmap="viridis", vmin=0, aspect="auto", extent=ends)
+            axis.set(xlabel=columns, ylabel=rows, title=title)
+            for direction in (axis.xaxis, axis.yaxis):
+                direction.get_major_locator().set_params(integer=True)
+            axis.grid(False)
+            figure.colorbar(image, ax=axis)
         return figure
 
 

@@ -23,9 +23,10 @@ from icl.resampling import mean_intervals, resamples
 from icl.tables import Table
 from icl.training.optimizers import Adam
 from probes.base import Probe, ProbeResult, vectors_to_a_number
+from probes.pictures import draw_readouts
 
 BATCH = 256
-FORMS = ("linear", "mlp")
+FORMS = {"linear": "linear", "mlp": "one hidden layer"}
 PENALTIES = (1e-6, 1e-4, 1e-2, 1.0)
 
 
@@ -71,6 +72,10 @@ class Readout(Probe):
         return ProbeResult(
             self.name, self.question, self.rule, self._answer(arrays), Table.from_rows(rows), arrays, axes
         )
+
+    @classmethod
+    def draw(cls, result: ProbeResult) -> Any:
+        return draw_readouts(result.arrays, FORMS)
 
     def fits(
         self, predictor: Any, task: FunctionClass, key: PRNGKeyArray, prompts: int
