@@ -91,26 +91,26 @@ def half(answers: Float[Array, "B"], prompts: Prompt) -> Float[Array, "B"]:
 
 
 @jax.jit
-def _answer(learner: Learner, prompts: Prompt) -> Float[Array, "B"]:
+def answer(learner: Learner, prompts: Prompt) -> Float[Array, "B"]:
     mean = learner.batched(prompts).mean
     assert mean is not None
     return mean[:, -1]
 
 
 @jax.jit
-def _slopes(learner: Learner, prompts: Prompt) -> Float[Array, "B D"]:
+def slopes(learner: Learner, prompts: Prompt) -> Float[Array, "B D"]:
     """d prediction / d query."""
 
     def total(queries: Array) -> Array:
         changed = Prompt(prompts.xs.at[:, -1].set(queries), prompts.ys)
-        return jnp.sum(_answer(learner, changed))
+        return jnp.sum(answer(learner, changed))
 
     return jax.grad(total)(prompts.xs[:, -1])
 
 
 def losses(learners: Sequence[Learner], prompts: Prompt) -> np.ndarray:
     """Half the squared error of the query, (seed, prompt)."""
-    return np.stack([np.asarray(half(_answer(learner, prompts), prompts)) for learner in learners])
+    return np.stack([np.asarray(half(answer(learner, prompts), prompts)) for learner in learners])
 
 
 def _relative(name: str) -> Any:
@@ -140,7 +140,7 @@ def sensitivity(runs: Runs, scale: str) -> Measured:
     other = np.einsum("bn,bnd->bd", np.asarray(prompts.ys[:, :-1]), np.asarray(prompts.xs[:, :-1]))
     values = []
     for run in runs["one layer"]:
-        own = np.asarray(_slopes(run.model, prompts))
+        own = np.asarray(slopes(run.model, prompts))
         norms = (np.linalg.norm(own, axis=1) + 1e-8) * (np.linalg.norm(other, axis=1) + 1e-8)
         values.append([np.sum(own * other, 1) / norms])
     return Measured((means("cosine of the sensitivities", values),))
@@ -171,7 +171,7 @@ def construction(runs: Runs, scale: str) -> Measured:
         for steps in range(1, 6):
             learner = GradientDescentWeights(steps=steps, rate=BEST_RATE / steps).make(_task())
             learner = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), learner)
-            own, other = _answer(learner, prompts), descend(prompts, steps, BEST_RATE / steps)
+            own, other = answer(learner, prompts), descend(prompts, steps, BEST_RATE / steps)
             worst = max(worst, float(jnp.max(jnp.abs(own - other)) / jnp.max(jnp.abs(other))))
     return Measured((exact("largest relative difference", worst, seeded=False),))
 
