@@ -9,6 +9,7 @@ import function_classes as fc
 from function_classes import ConfigError, Prompt
 from function_classes.base import NotAvailable
 from function_classes.spaces import Signs
+from icl import taps
 from icl.models.constructions import Construction
 from icl.models.constructions.channels import Channels, Product, write_block
 
@@ -98,6 +99,20 @@ def test_finite_pool_is_the_posterior_mean(size):
         np.testing.assert_allclose(found[:, 0], xs[:, 0] @ pool.mean(0), rtol=1e-10)
         if size > 1:
             assert relative(found, posterior_mean(xs, shown, pool, 0.5)) > 1e-4
+
+
+def test_what_a_tournament_leaves_is_just_below_the_largest():
+    """The logistic mean of f and l lies d / (1 + e^d) below the larger, d = |f - l|, which is .2785 at most."""
+    made = Construction.registry.get("finite-pool", size=2, seed=7, noise_std=1.0)
+    learner, channels = made.make(TASK), made.channels(TASK)
+    prompts = TASK.batch(jax.random.key(0), 500)
+    site = "blocks.2.residual"
+    seen = jax.jit(jax.vmap(lambda p: taps.capture(learner, p, at=(site,))[1][site]))(prompts)
+    scores, left = (np.asarray(seen[:, -P:, channels.slices[name]], float) for name in ("a", "c1"))
+    below = scores.max(-1) - left[..., 0]
+    d = np.abs(np.diff(scores)[..., 0])
+    np.testing.assert_allclose(below, d / (1 + np.exp(d)), atol=1e-5 * np.abs(scores).max())
+    assert 0.27 < below.max() < 0.28
 
 
 def test_the_pool_is_its_seed():

@@ -54,7 +54,8 @@ class FinitePool(Construction):
         last          m = z / sum odds;                               MLP: p = m, and m / M where k = 0
 
     The tournament replaces pairs of numbers by means that are at most .28 below the larger, until one number c is left.
-    Any c gives the same p; this one lets no exponential overflow and not all of them vanish, whatever the prompt.
+    Any c gives the same p; this one lets no exponential overflow and not all of them vanish, whatever the prompt. (So
+    log k would cancel; without it c is lower the longer the prompt, and 1 - g_i a difference of almost equal numbers.)
     """
 
     size: int = setting(8, "M, the number of weight vectors", at_least=1)
@@ -74,7 +75,7 @@ class FinitePool(Construction):
             layout=Joint(query="every", marker=True, sees_itself=True),
             max_points=task.points,
             depth=len(mixers),
-            width=self._channels(task).width,
+            width=self.channels(task).width,
             heads=self.size,
             mixers=mixers,
             mlp_ratio=1,
@@ -83,7 +84,7 @@ class FinitePool(Construction):
         )
 
     def fill(self, network: Any, task: FunctionClass) -> Any:
-        c, size = self._channels(task), self.size
+        c, size = self.channels(task), self.size
         pool, blocks = np.asarray(self.pool(task), float), list(network.blocks)
         query, examples = c.map(size, marker=1.0), c.map(size, bias=1.0, marker=-1.0)
         errors = c.map(size, x=-pool.T, y=1.0)
@@ -133,7 +134,8 @@ class FinitePool(Construction):
     def algorithm(self, task: FunctionClass) -> Predictor:
         return PoolPosterior(self.pool(task), jnp.float32(self.noise_std))
 
-    def _channels(self, task: FunctionClass) -> Channels:
+    def channels(self, task: FunctionClass) -> Channels:
+        """Where in the residual stream the numbers of every block are."""
         size, rounds = self.size, [first.shape[1] for first, _ in _rounds(self.size)]
         sizes = {"x": task.x_space.features, "y": 1, "marker": 1, "log": 1, "inverse": 1, "first": 1}
         sizes |= {"errors": size, "a": size, "g": size, "others": size, "odds": size, "z": 1, "rest": 1, "m": 1, "p": 1}
