@@ -96,7 +96,7 @@ def few_steps(run: Run, scale: str) -> np.ndarray:
         def at(log_rate: float, steps: int = steps) -> np.ndarray:
             return gaps(run, references.get("gradient-descent", steps=steps, rate=float(np.exp(log_rate))), scale)
 
-        found = minimize_scalar(lambda log_rate, at=at: at(log_rate).mean(), bounds=(-6.0, 1.0), method="bounded")
+        found: Any = minimize_scalar(lambda log_rate, at=at: at(log_rate).mean(), bounds=(-6.0, 1.0), method="bounded")
         best.append(at(found.x))
     return min(best, key=np.mean)
 

@@ -94,7 +94,7 @@ def _mixer(mixer: Mixer, reading: Matrix, writing: Matrix, rng: np.random.Genera
     """The mixer on z, where it read x = z `reading` and what it adds is now multiplied by `writing`."""
     if type(mixer) is MergedHeads:
         return _merged(mixer, reading, writing, rng)
-    if type(mixer) not in (Attention, LinearHeads):
+    if not isinstance(mixer, Attention) or type(mixer) not in (Attention, LinearHeads):
         raise NotAvailable(f"needs softmax or linear attention, whose symmetries are known, not {type(mixer).__name__}")
     heads, size = mixer.heads, mixer.query.weight.shape[1] // mixer.heads
     order = rng.permutation(heads)
