@@ -19,6 +19,7 @@ from function_classes.base import FunctionClass, NotAvailable, Prompt
 from function_classes.fields import setting
 from icl import taps
 from icl.models import Learner
+from icl.programs import as_data, compiled
 from icl.resampling import mean_intervals, resamples
 from icl.tables import Table
 from icl.training.optimizers import Adam
@@ -68,9 +69,8 @@ class Readout(Probe):
         arrays = {name.replace(" ", "_"): errors.mean(-1) for name, (errors, _) in found.items()}
         axes: dict[str, tuple[str, ...]] = {name: ("layer", "position") for name in arrays}
         arrays["scores"], axes["scores"] = found["linear"][1], ("layer", "position", "token")
-        return ProbeResult(
-            self.name, self.question, self.rule, self._answer(arrays), Table.from_rows(rows), arrays, axes
-        )
+        answer, decision = self._answer(arrays)
+        return ProbeResult(self.name, self.question, self.rule, answer, Table.from_rows(rows), arrays, axes, decision)
 
     def fits(
         self, predictor: Any, task: FunctionClass, key: PRNGKeyArray, prompts: int
@@ -84,17 +84,20 @@ class Readout(Probe):
         mask = readable(predictor, task, self.read)[1:]
         return {form: self._errors(activations, targets, mask, form, fit) for form in FORMS}
 
-    def _answer(self, arrays: dict[str, np.ndarray]) -> str:
-        said = []
-        for form, words in (("linear", "linear read-out"), ("mlp", "one hidden layer")):
+    def _answer(self, arrays: dict[str, np.ndarray]) -> tuple[str, str]:
+        """The sentence, and the decision: what the linear read-out decodes comes first."""
+        said, decoded = [], {}
+        for form, words in zip(FORMS, ("linear read-out", "one hidden layer"), strict=True):
             own, control = arrays[form].mean(1), arrays[f"{form}_control"].mean(1)
             best = int(own.argmin())
             first = int(np.flatnonzero(own <= 1.1 * own[best])[0])
-            decoded = "decoded" if own[first] < 0.5 * control[first] else "not decoded"
+            decoded[form] = bool(own[first] < 0.5 * control[first])
+            verdict = "decoded" if decoded[form] else "not decoded"
             said.append(
-                f"{words}: {decoded} from layer {first} on, error {own[first]:.3g}, control {control[first]:.3g}"
+                f"{words}: {verdict} from layer {first} on, error {own[first]:.3g}, control {control[first]:.3g}"
             )
-        return f"{self.what}: " + "; ".join(said)
+        alone = "decoded by a hidden layer alone" if decoded["mlp"] else "not decoded"
+        return f"{self.what}: " + "; ".join(said), "decoded" if decoded["linear"] else alone
 
     def _errors(
         self, activations: np.ndarray, targets: np.ndarray, mask: np.ndarray, form: str, key: PRNGKeyArray
@@ -145,9 +148,13 @@ def residual_names(learner: Learner, batch: Prompt) -> list[str]:
 def residuals(predictor: Any, batch: Prompt) -> tuple[list[str], np.ndarray]:
     """Names of the residual stream's sites, and its values (layer, prompt, token, channel)."""
     names = residual_names(predictor, batch)
-    see = eqx.filter_jit(eqx.filter_vmap(lambda p: taps.capture(predictor, p, at=names)[1]))
-    seen = see(batch)
+    seen = _seen(as_data(predictor), batch, tuple(names))
     return names, np.stack([np.asarray(seen[name], np.float32) for name in names])
+
+
+@compiled
+def _seen(predictor: Any, batch: Prompt, names: tuple[str, ...]) -> dict[str, Array]:
+    return eqx.filter_vmap(lambda p: taps.capture(predictor, p, at=list(names))[1])(batch)
 
 
 def readable(learner: Learner, task: FunctionClass, read: str) -> Bool[np.ndarray, "P T"]:

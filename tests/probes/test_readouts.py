@@ -68,8 +68,13 @@ def test_decoded_means_better_than_on_the_shuffled_network():
     readout = probes.get("weight-readout")
     own, control = np.array([[0.9], [0.11], [0.1]]), np.array([[0.9], [0.8], [0.8]])
     arrays = {"linear": own, "linear_control": control, "mlp": own, "mlp_control": 1.5 * own}
-    assert "linear read-out: decoded from layer 1 on, error 0.11, control 0.8" in readout._answer(arrays)
-    assert "one hidden layer: not decoded" in readout._answer(arrays)
+    answer, decision = readout._answer(arrays)
+    assert "linear read-out: decoded from layer 1 on, error 0.11, control 0.8" in answer
+    assert "one hidden layer: not decoded" in answer
+    assert decision == "decoded"
+    swapped = {"linear": own, "linear_control": 1.5 * own, "mlp": own, "mlp_control": control}
+    assert readout._answer(swapped)[1] == "decoded by a hidden layer alone"
+    assert readout._answer(swapped | {"mlp_control": 1.5 * own})[1] == "not decoded"
 
 
 def test_the_shuffled_network_has_the_same_numbers_elsewhere():
