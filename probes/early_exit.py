@@ -232,7 +232,8 @@ def _rows(found: dict[Any, Match], errors: dict[str, np.ndarray], draws: np.ndar
     for (reading, name), match in found.items():
         for layer, steps in enumerate(match.steps(draws)):
             who, distance = f"{reading} layer {layer + 1}", mean_interval(match.least[:, layer], draws)
-            share = (number / match.size[layer] for number in distance)
+            # A layer that says exactly 0 is at no step of descent, with nothing left.
+            share = (number / match.size[layer] if match.size[layer] else 0.0 for number in distance)
             rows.append((who, -1, -1, f"{name}_steps", "raw", *steps, prompts))
             rows.append((who, -1, -1, f"{name}_distance", "per_dim", *distance, prompts))
             rows.append((who, -1, -1, f"{name}_left", "raw", *share, prompts))

@@ -27,7 +27,7 @@ from function_classes.linear import LinearRegression
 from icl.layouts import Joint
 from icl.models import Learner
 from icl.models.attention_only import AttentionOnlyNetwork
-from icl.models.constructions.products import effective, from_products, products
+from icl.models.constructions.products import effective, from_products, products, unframed
 from icl.models.mixers.linear import LinearHeads
 from icl.models.mixers.merged_linear import MergedHeads
 from icl.references.gradient_descent import calibration, descent_means
@@ -78,6 +78,7 @@ class GdConstruction(Probe):
         return None
 
     def measure(self, predictor: Learner, task: Any, key: PRNGKeyArray, prompts: int) -> ProbeResult:
+        predictor = unframed(predictor)
         draw, tuning = jax.random.split(key)
         batch, network = task.batch(draw, prompts).hide(), predictor.network
         scored, shares = positions(predictor, task)

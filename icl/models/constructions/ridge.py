@@ -6,8 +6,8 @@ token j holds x_j, u_j = P x_j and r_j = y_j - w'x_j, and example i changes them
     t_j = x_i'u_j,   q = x_i'u_i,   s_j = t_j / (1 + q):      u_j <- u_j - s_j u_i,      r_j <- r_j - s_j r_i
 
 which is P <- (P^-1 + x_i x_i')^-1 and w <- w + P x_i (y_i - w'x_i) as seen by the tokens. So -r is the prediction of a
-query: the weights are written down nowhere, unless that is asked for. Attention is linear, divided by its scores; MLPs
-are bilinear; no norms.
+query: the weights are written down nowhere, unless that is asked for. Attention is linear, every second one divided by
+its scores; MLPs are bilinear; no norms. No sum of scores is near 0: other coordinates of the stream round no worse.
 (Sherman and Morrison 1950; that a transformer can do so is Akyurek et al. 2022, Theorem 2; these weights are ours.)
 """
 
@@ -51,7 +51,7 @@ class ShermanMorrison(Construction):
     def config(self, task: FunctionClass) -> Transformer:
         examples, channels = _examples(task), _channels(task, self.keeps_weights)
         dim = task.x_space.features
-        give = LinearAttention(normalizer="scores", key_size=2 * dim + 1, bias=True)
+        give = LinearAttention(key_size=2 * dim + 1, bias=True)
         divide = LinearAttention(normalizer="scores", key_size=task.points + 1, bias=True)
         return Transformer(
             layout=Joint(query="every", marker=False, sees_itself=True),
