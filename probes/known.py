@@ -75,6 +75,11 @@ def _recurrent(layer: Learner) -> Learner:
     return dataclasses.replace(layer, network=dataclasses.replace(layer.network, loops=1))
 
 
+def _step_in_one_pass(task: LinearRegression, _: PRNGKeyArray) -> Learner:
+    learner = GradientDescentWeights(rate=best_rate(task)).make(task)
+    return dataclasses.replace(learner, layout=dataclasses.replace(learner.layout, query="every"))
+
+
 def _random_transformer(task: LinearRegression, key: PRNGKeyArray) -> Learner:
     learner = Transformer(depth=3, width=16, heads=2).make(task, key=key)
     return scaled(learner, task, lambda m: (m.network.head.weight, m.network.head.bias))
@@ -99,6 +104,7 @@ SUBJECTS: dict[str, Subject] = {
         "one step of gradient descent at the best rate, in linear attention",
         _by_hand(lambda task: GradientDescentWeights(rate=best_rate(task))),
     ),
+    "one step, one pass": Subject("the same step with the queries of all positions in one pass", _step_in_one_pass),
     "half a step": Subject(
         "one step at half of the best rate", _by_hand(lambda task: GradientDescentWeights(rate=best_rate(task) / 2))
     ),

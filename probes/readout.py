@@ -80,7 +80,7 @@ class Readout(Probe):
         draw, _, fit = jax.random.split(key, 3)
         batch = task.batch(draw, self.train + prompts)
         targets = np.asarray(jax.jit(jax.vmap(lambda p: self.target(task, p)))(batch))[:, 1:]
-        activations = residuals(predictor, batch)[1]
+        activations = residuals(predictor, batch)
         mask = readable(predictor, task, self.read)[1:]
         return {form: self._errors(activations, targets, mask, form, fit) for form in FORMS}
 
@@ -104,9 +104,11 @@ class Readout(Probe):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Squared errors over the target's mean square (layer, position, held-out prompt), and scores (layer,
         position, token)."""
+        # A layer that overflows, as deep products of shuffled weights may, holds nothing: the best answer to it is 0.
+        activations = np.where(np.isfinite(activations).all((1, 2, 3), keepdims=True), activations, 0)
         train, test = activations[:, : self.train], activations[:, self.train :]
-        middle = train.mean((1, 2), keepdims=True)
-        spread = np.maximum(train.std((1, 2), keepdims=True), 1e-6)
+        middle = train.mean((1, 2), keepdims=True, dtype=np.float64).astype(np.float32)
+        spread = np.maximum(train.std((1, 2), keepdims=True, dtype=np.float64), 1e-6).astype(np.float32)
         unit = np.sqrt(np.mean(targets[: self.train] ** 2, (0, 2)))[None, :, None]
         fit = _fitter(form, self.hidden, self.steps, float(self.learning_rate))
         goals = jnp.asarray(targets[: self.train] / unit)
@@ -130,9 +132,10 @@ class Params(NamedTuple):
 
 
 def without_residual(predictor: Any) -> str | None:
-    """None for a learner, whose network has a residual stream; else that this is none."""
+    """None for a learner with a residual stream in which every prediction is read; else what it is or does instead."""
     if isinstance(predictor, Learner):
-        return None
+        alone = predictor.trained(2) is not None
+        return "needs all predictions in one pass; train with layout joint and query every" if alone else None
     return f"needs a learner with a residual stream, not {type(predictor).__name__}; give it a trained run"
 
 
@@ -145,16 +148,20 @@ def residual_names(learner: Learner, batch: Prompt) -> list[str]:
     return names
 
 
-def residuals(predictor: Any, batch: Prompt) -> tuple[list[str], np.ndarray]:
-    """Names of the residual stream's sites, and its values (layer, prompt, token, channel)."""
-    names = residual_names(predictor, batch)
-    seen = _seen(as_data(predictor), batch, tuple(names))
-    return names, np.stack([np.asarray(seen[name], np.float32) for name in names])
+def residuals(predictor: Any, batch: Prompt) -> Float[np.ndarray, "L N T E"]:
+    """The residual stream before the first layer and after every layer or loop."""
+    seen = _seen(as_data(predictor), batch, tuple(residual_names(predictor, batch)))
+    return np.swapaxes(np.asarray(seen, np.float32), 0, 1)
 
 
 @compiled
-def _seen(predictor: Any, batch: Prompt, names: tuple[str, ...]) -> dict[str, Array]:
-    return eqx.filter_vmap(lambda p: taps.capture(predictor, p, at=list(names))[1])(batch)
+def _seen(predictor: Any, batch: Prompt, names: tuple[str, ...]) -> Float[Array, "N L T E"]:
+    def one(prompt: Prompt) -> Float[Array, "L T E"]:
+        _, seen = taps.capture(predictor, prompt, at=list(names))
+        # Loops of one layer come as a leading axis of its one name.
+        return jnp.concatenate([seen[name].reshape(-1, *seen[name].shape[-2:]) for name in names])
+
+    return jax.vmap(one)(batch)
 
 
 def readable(learner: Learner, task: FunctionClass, read: str) -> Bool[np.ndarray, "P T"]:

@@ -50,7 +50,8 @@ def _open(**why: str) -> dict[str, Truth]:
     return {name.replace("_", " "): Truth(None, "", reason) for name, reason in why.items()}
 
 
-KEPT = "ridge, weights kept"
+KEPT, PASS = "ridge, weights kept", "one step, one pass"
+AGAIN = "the same function as one step, counted there"
 PARITY = "parity: every channel of its stream is uncorrelated with the target"
 STEP = "its weights are a multiple of X'y"
 OVERLAP = "early stopping is almost ridge: how near several steps come to it is not known without measuring"
@@ -66,13 +67,14 @@ DISTANCE = Reading(
     | _no("(?!bayes$).*", finite_pool="it knows four tasks", nearest_neighbor="it is not linear in the query")
     | _no("(?!bayes$).*", random_transformer="random", random_attention="random")
     | _open(four_steps=OVERLAP)
-    | {"GD++": Truth(None, "", OVERLAP)}
+    | {"GD++": Truth(None, "", OVERLAP), PASS: Truth(None, "", AGAIN)}
     | {"optimum": Truth(False, "(?!bayes$).*", "its weights are a fixed matrix times X'y")},
 )
 LINEAR = Reading(
     "implicit-weights",
     "the prediction is linear in the query",
-    {KEPT: Truth(True, "linear, .*", "w_k'x"), "GD++": Truth(True, "linear, .*", "every loop is linear in the query")}
+    {PASS: Truth(None, "", AGAIN), KEPT: Truth(True, "linear, .*", "w_k'x")}
+    | {"GD++": Truth(True, "linear, .*", "every loop is linear in the query")}
     | _yes("linear, .*", one_step="w_k'x", half_a_step="w_k'x", four_steps="w_k'x", optimum="w_k'x", averaging="w_k'x")
     | _yes("linear, .*", ridge="w_k'x", finite_pool="w_k'x", random_attention=LINEAR_LAYER)
     | _no("not linear", nearest_neighbor="constant around almost every query", random_transformer="gelu and softmax"),
@@ -82,7 +84,7 @@ _OTHER = r"(?!linear, ridge).*"
 WEIGHTS = Reading(
     "implicit-weights",
     "the nearest weights are those of ridge",
-    {"ridge": _RIDGE, KEPT: _RIDGE}
+    {"ridge": _RIDGE, KEPT: _RIDGE, PASS: Truth(None, "", AGAIN)}
     | _no("linear, averaging", averaging="it is the reference `averaging`")
     | _no(_OTHER, one_step=STEP, half_a_step=STEP, optimum="its weights are a fixed matrix times X'y")
     | _no(_OTHER, nearest_neighbor="it has no weights", random_transformer="it has no weights")
@@ -94,7 +96,7 @@ _SAME_RIDGE = Truth(True, "same, .*", "its weights are those of ridge")
 SENSITIVITY = Reading(
     "sensitivity",
     "it depends on the query as some reference does",
-    {"ridge": _SAME_RIDGE, KEPT: _SAME_RIDGE}
+    {"ridge": _SAME_RIDGE, KEPT: _SAME_RIDGE, PASS: Truth(None, "", AGAIN)}
     | _yes("same, .*", one_step=STEP, half_a_step=STEP, averaging=STEP)
     | _no("not the same", nearest_neighbor="after one example it is constant, which alone costs more than 1 %")
     | _no("not the same", finite_pool="its weights are no combination of the inputs seen, those of references are")
@@ -111,6 +113,7 @@ CONSTRUCTION = Reading(
     | _no("not a gradient step", half_a_step="half of the best rate is half of the optimum away")
     | _no("not a gradient step", random_attention="a random matrix is not near a multiple of I")
     | {"GD++": Truth(False, "not a gradient step", "its second loop sees other inputs")}
+    | {PASS: Truth(None, "", "trained at all positions, its best rate would be another")}
     | _open(four_steps="whether 0.4 is within a tenth of the best rate is not known without measuring"),
 )
 EXIT = Reading(
@@ -123,6 +126,7 @@ EXIT = Reading(
     | _no("neither", random_transformer="random")
     | _no("neither", one_step=LAYER, half_a_step=LAYER, optimum=LAYER, random_attention=LAYER)
     | {"averaging": Truth(None, "", "from nothing to one step, at a rate of its own, all in the last block")}
+    | {PASS: Truth(None, "", AGAIN)}
     | {"GD++": Truth(None, "", "no step of gradient descent, yet how near two loops come is not known")},
     fields={"train": 256},
     prompts=128,
@@ -130,16 +134,18 @@ EXIT = Reading(
 _READ = {"train": 512, "steps": 200, "hidden": 16}
 _ONE_LAW = Truth(False, "not decoded.*|decoded by a hidden layer alone", "one law: it and its control")
 _NEVER = Truth(False, "not decoded|decoded by a hidden layer alone", PARITY)
-_RAW = ("one step", "half a step", "four steps", "GD++", "optimum")
 MOMENT = Reading(
     "moment-readout",
     "a linear read-out decodes X'y",
-    {"averaging": Truth(True, "decoded", "channel m of the query is X'y / k"), "ridge": _NEVER, "one step": _NEVER}
-    | dict.fromkeys(("random transformer", "random attention"), _ONE_LAW)
+    {
+        "averaging": Truth(True, "decoded", "channel m of the query is X'y / k"),
+        "ridge": _NEVER,
+        "one step, one pass": _NEVER,
+    }
+    | {"random transformer": _ONE_LAW}
     | {KEPT: Truth(None, "", "w is in the stream, and correlates with X'y")}
     | _open(finite_pool="its channels correlate with y x by design of the pool, how much is not known")
-    | _open(nearest_neighbor="its softmax reads labels, how they correlate with X'y is not known")
-    | {name: Truth(None, "", "as for one step, not measured again") for name in _RAW[1:]},
+    | _open(nearest_neighbor="its softmax reads labels, how they correlate with X'y is not known"),
     task=TINY,
     fields=_READ,
     trials=3,
@@ -147,12 +153,12 @@ MOMENT = Reading(
 WRITTEN = Reading(
     "weight-readout",
     "a linear read-out decodes the posterior mean of w",
-    {KEPT: Truth(True, "decoded", "channel w of the query is the posterior mean"), "ridge": _NEVER, "one step": _NEVER}
-    | dict.fromkeys(("random transformer", "random attention"), _ONE_LAW)
+    {KEPT: Truth(True, "decoded", "channel w of the query is the posterior mean"), "ridge": _NEVER}
+    | {"one step, one pass": _NEVER}
+    | {"random transformer": _ONE_LAW}
     | {"averaging": Truth(None, "", "X'y is in the stream, and correlates with w so much that the rule may be met")}
     | _open(finite_pool="its channels correlate with w by design of the pool, how much is not known")
-    | _open(nearest_neighbor="its softmax reads labels, how they correlate with w is not known")
-    | {name: Truth(None, "", "as for one step, not measured again") for name in _RAW[1:]},
+    | _open(nearest_neighbor="its softmax reads labels, how they correlate with w is not known"),
     task=TINY,
     fields=_READ,
     trials=3,
@@ -161,7 +167,7 @@ _TRAINING = Truth(True, "(.* or )?bayes of training( or .*)?", "on every prompt 
 BATTERY = Reading(
     "shift-battery",
     "it behaves as one reference under every shift",
-    {"ridge": _TRAINING, KEPT: _TRAINING}
+    {"ridge": _TRAINING, KEPT: _TRAINING, PASS: Truth(None, "", AGAIN)}
     | _yes("(.* or )?averaging( or .*)?", averaging="on every prompt it is the reference `averaging`")
     | _no("no reference under all", random_transformer="random", random_attention="random")
     | _open(one_step="its rate is the best one of the last position, that of `gd-1` of the class")
