@@ -174,24 +174,23 @@ def probe(
     name: RunName = "last",
     probe_name: Annotated[str | None, typer.Argument(metavar="PROBE", help="a probe; none: what there is")] = None,
     every: Annotated[bool, typer.Option("--all", help="every probe that applies, and one page of pictures")] = False,
-    save: Annotated[Path | None, typer.Option(help="folder for the numbers and the pictures")] = None,
+    controls: Annotated[bool, typer.Option("--controls", help="no run: error rates where the truth is known")] = False,
+    only: Annotated[str | None, typer.Option(metavar="PROBE", help="with --controls: of one probe")] = None,
+    save: Annotated[Path | None, typer.Option(help="folder for numbers and pictures; file for --controls")] = None,
     prompts: Annotated[int, typer.Option(help="number of prompts")] = 256,
     out: Out = RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Look into a run: `icl probe last implicit-weights`, `icl probe last --all`."""
+    """Look into a run: `icl probe last implicit-weights`, `icl probe last --all`. How far to trust the answers:
+    `icl probe --controls`."""
     import probes
-    from icl.console import looking
+    from icl.console import control, looking
+    from probes import controls as known
+    from probes import page
 
-    if probe_name is None and not every:
-        return typer.echo(looking.menu(probes.describe(), as_json))
-    looking.check(probe_name, every, probes.get)
-    found = looking.reading.load(name, out)
-    if every:
-        from probes import page
-
-        return looking.every(page, found, save, prompts, as_json)
-    looking.one(probes.get(probe_name), found, save, prompts, as_json)
+    if controls:
+        return control.report(known, only, save, as_json)
+    looking.look(probes, page, (name, probe_name), every, save, prompts, out, as_json)
 
 
 @app.command("list")

@@ -3,6 +3,8 @@
 import jax, probes
 probes.get("implicit-weights")(run, key=jax.random.key(3)).plot()
 probes.implicit_weights(run, key=jax.random.key(3))            # the same
+
+How often each is wrong on learners whose algorithm is known: `icl probe --controls`, docs/controls.md.
 """
 
 from typing import Any

@@ -21,7 +21,11 @@ WIDE = 30.0
 
 
 class ProbeResult:
-    """What a probe measured. `table` is in the one long schema; `arrays` hold raw values, with their `axes` by name."""
+    """What a probe measured. `table` is in the one long schema; `arrays` hold raw values, with their `axes` by name.
+
+    `answer` is a sentence with numbers; `decision` is what the rule came to, in a few words that programs compare: the
+    error rates of `probes.controls` are of decisions. It is empty for a probe that decides nothing.
+    """
 
     def __init__(
         self,
@@ -32,12 +36,13 @@ class ProbeResult:
         table: Table,
         arrays: dict[str, np.ndarray],
         axes: dict[str, tuple[str, ...]],
+        decision: str = "",
     ):
         for key, array in arrays.items():
             if len(axes[key]) != np.ndim(array):
                 raise ValueError(f"{key} has {np.ndim(array)} axes, named are {axes[key]}")
         self.name, self.question, self.rule, self.answer = name, question, rule, answer
-        self.long, self.arrays, self.axes = table, arrays, axes
+        self.long, self.arrays, self.axes, self.decision = table, arrays, axes, decision
 
     def table(self) -> Table:
         return self.long
@@ -48,6 +53,7 @@ class ProbeResult:
 
     def to_json(self) -> str:
         meta = {"name": self.name, "question": self.question, "rule": self.rule, "answer": self.answer}
+        meta |= {"decision": self.decision}
         axes = {key: list(names) for key, names in self.axes.items()}
         return json.dumps(meta | {"axes": axes, "table": json.loads(self.long.to_json())})
 
@@ -104,7 +110,9 @@ def load(directory: str | Path) -> ProbeResult:
     columns = {key: [np.nan if v is None else v for v in values] for key, values in meta["table"]["columns"].items()}
     table = Table({key: columns[key] for key in COLUMNS}, meta["table"]["found"], meta["table"]["notes"])
     axes = {key: tuple(names) for key, names in meta["axes"].items()}
-    return ProbeResult(meta["name"], meta["question"], meta["rule"], meta["answer"], table, arrays, axes)
+    # Results that were saved before there were decisions have none.
+    said = meta["answer"], table, arrays, axes, meta.get("decision", "")
+    return ProbeResult(meta["name"], meta["question"], meta["rule"], *said)
 
 
 class Probe(Fields):

@@ -43,4 +43,4 @@ class Distance(Probe):
         order = sorted(typical, key=lambda name: typical[name])
         answer = "nearest: " + ", ".join(f"{name} ({typical[name]:.2g})" for name in order[:3])
         axes = {name: ("prompt", "position") for name in arrays}
-        return ProbeResult(self.name, self.question, self.rule, answer, Table.from_rows(rows), arrays, axes)
+        return ProbeResult(self.name, self.question, self.rule, answer, Table.from_rows(rows), arrays, axes, order[0])

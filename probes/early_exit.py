@@ -9,7 +9,6 @@ with t iterations of Newton's method for the inverse (Fu et al. 2023).
 import itertools
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +19,7 @@ from function_classes.fields import setting
 from icl import taps
 from icl.evaluation import CLIP
 from icl.models import Learner
+from icl.programs import as_data, compiled
 from icl.references.calibration import fold
 from icl.references.gradient_descent import STEPS, GradientDescent
 from icl.references.newton import Newton
@@ -135,7 +135,9 @@ class EarlyExit(Probe):
         answer = "; ".join(f"{words}: {_verdict(found, reading, draws)}" for reading, words in READINGS.items())
         arrays, axes = _arrays(found, errors)
         table = Table.from_rows(_rows(found, errors, draws, prompts))
-        return ProbeResult(self.name, self.question, self.rule, answer, table, arrays, axes)
+        own = {name: found["own", name] for name in FAMILIES}
+        decision = " or ".join(name.replace("_", " ") for name in _along(own, draws)) or "neither"
+        return ProbeResult(self.name, self.question, self.rule, answer, table, arrays, axes, decision)
 
     @classmethod
     def draw(cls, result: ProbeResult) -> Any:
@@ -148,17 +150,24 @@ def streams(learner: Learner, batch: Prompt) -> Float[Array, "L N P E"]:
     names = residual_names(learner, batch)
     # A layout that predicts one position a pass makes a pass for every k, and reads its last token.
     alone = learner.trained(points) is not None
-    read = np.asarray(-1) if alone else learner.layout.read(points, learner.signature)
+    read = -1 if alone else tuple(map(int, learner.layout.read(points, learner.signature)))
+    return jnp.swapaxes(_streams(as_data(learner), batch, tuple(names), read), 0, 1)
+
+
+@compiled
+def _streams(
+    learner: Learner, batch: Prompt, names: tuple[str, ...], read: int | tuple[int, ...]
+) -> Float[Array, "N L P E"]:
+    alone, rows_read = read == -1, np.asarray(read)
 
     def one(prompt: Prompt) -> Float[Array, "L P E"]:
-        _, seen = taps.capture(learner, prompt, at=names)
-        rows = [seen[name][..., read, :] for name in names]
+        _, seen = taps.capture(learner, prompt, at=list(names))
+        rows = [seen[name][..., rows_read, :] for name in names]
         # With passes the axis of positions comes first, then that of loops.
         stacked = [jnp.moveaxis(r, 0, -2) if alone else r for r in rows]
         return jnp.concatenate([r.reshape(-1, *r.shape[-2:]) for r in stacked]).astype(jnp.float32)
 
-    many = eqx.filter_jit(lambda prompts: jax.lax.map(one, prompts, batch_size=64))
-    return jnp.swapaxes(many(batch), 0, 1)
+    return jax.lax.map(one, batch, batch_size=64)
 
 
 def refit(
@@ -182,20 +191,27 @@ def _curve(family: Any, values: list[int], task: FunctionClass, key: PRNGKeyArra
 def _verdict(found: dict[Any, Match], reading: str, draws: np.ndarray) -> str:
     matches = {name: found[reading, name] for name in FAMILIES}
     words = {name: _path(match, match.steps(draws), FAMILIES[name]) for name, match in matches.items()}
-    along = [name for name, match in matches.items() if match.progresses(draws)]
+    along = _along(matches, draws)
+    on_both = all(match.progresses(draws) for match in matches.values())
     if not along:
         single = matches["newton"].gaps.shape[1] == 1
         said = "its one layer has nowhere to progress" if single else "layers progress along neither curve"
         return f"{said}; nearest are {' and '.join(words.values())}"
-    if len(along) == 1:
-        return f"layers progress along {words[along[0]]}"
+    if len(along) > 1:
+        return f"layers progress along {' or '.join(words.values())}, which cannot be told apart"
+    near = words.pop(along[0])
+    return f"layers progress along {near}" + (f", nearer than {' '.join(words.values())}" if on_both else "")
+
+
+def _along(matches: dict[str, Match], draws: np.ndarray) -> list[str]:
+    """The curves that layers progress along: of two the nearer, or both where they cannot be told apart."""
+    along = [name for name, match in matches.items() if match.progresses(draws)]
+    if len(along) < 2:
+        return along
     first = max(match.first for match in matches.values())
     descent, newton = (match.least[:, first:].mean(1) for match in matches.values())
     _, low, high = mean_interval(descent - newton, draws)
-    if low <= 0 <= high:
-        return f"layers progress along {' or '.join(words.values())}, which cannot be told apart"
-    near, far = words.values() if high < 0 else reversed(words.values())
-    return f"layers progress along {near}, nearer than {far}"
+    return along if low <= 0 <= high else [along[0] if high < 0 else along[1]]
 
 
 def _path(match: Match, steps: list[Interval], family: str) -> str:
@@ -216,7 +232,8 @@ def _rows(found: dict[Any, Match], errors: dict[str, np.ndarray], draws: np.ndar
     for (reading, name), match in found.items():
         for layer, steps in enumerate(match.steps(draws)):
             who, distance = f"{reading} layer {layer + 1}", mean_interval(match.least[:, layer], draws)
-            share = (number / match.size[layer] for number in distance)
+            # A layer that says exactly 0 is at no step of descent, with nothing left.
+            share = (number / match.size[layer] if match.size[layer] else 0.0 for number in distance)
             rows.append((who, -1, -1, f"{name}_steps", "raw", *steps, prompts))
             rows.append((who, -1, -1, f"{name}_distance", "per_dim", *distance, prompts))
             rows.append((who, -1, -1, f"{name}_left", "raw", *share, prompts))

@@ -27,7 +27,7 @@ from function_classes.linear import LinearRegression
 from icl.layouts import Joint
 from icl.models import Learner
 from icl.models.attention_only import AttentionOnlyNetwork
-from icl.models.constructions.products import effective, from_products, products
+from icl.models.constructions.products import effective, from_products, products, unframed
 from icl.models.mixers.linear import LinearHeads
 from icl.models.mixers.merged_linear import MergedHeads
 from icl.references.gradient_descent import calibration, descent_means
@@ -39,6 +39,7 @@ from probes.pictures import matrices
 
 # The expected loss is quadratic in U: at a distance of a tenth, 1 % of the loss that the optimum removes comes back.
 NEAR, UNUSED = 0.1, 0.01
+NEITHER = "not a gradient step"
 WORKS = "it works on one attention-only layer, or one applied repeatedly, with mixer linear or merged-linear"
 
 
@@ -77,6 +78,7 @@ class GdConstruction(Probe):
         return None
 
     def measure(self, predictor: Learner, task: Any, key: PRNGKeyArray, prompts: int) -> ProbeResult:
+        predictor = unframed(predictor)
         draw, tuning = jax.random.split(key)
         batch, network = task.batch(draw, prompts).hide(), predictor.network
         scored, shares = positions(predictor, task)
@@ -122,8 +124,10 @@ class GdConstruction(Probe):
         }
         axes = {"learned": ("context", "query"), "value": ("head", "to", "from"), "key_query": ("head", "key", "query")}
         axes |= {"targets": ("target", "context", "query")}
-        answer = _answer(distances, targets, effect, float(np.trace(learned)) / task.dim / rate)
-        return ProbeResult(self.name, self.question, self.rule, answer, Table.from_rows(rows), arrays, axes)
+        reached = _reached(distances, targets, effect)
+        answer = _answer(reached, distances, effect, float(np.trace(learned)) / task.dim / rate)
+        decision = " and ".join(reached) or NEITHER
+        return ProbeResult(self.name, self.question, self.rule, answer, Table.from_rows(rows), arrays, axes, decision)
 
     @classmethod
     def draw(cls, result: ProbeResult) -> Any:
@@ -206,7 +210,8 @@ def _rate(task: Any, loops: int, scored: np.ndarray, shares: np.ndarray, key: PR
         return float(np.sum(np.square(np.asarray(means - own.target, np.float64)) * kept))
 
     start = np.log(best_step(task, scored, shares))
-    return float(np.exp(minimize_scalar(loss, bounds=(start - 3, start + 3), method="bounded").x))
+    found: Any = minimize_scalar(loss, bounds=(start - 3, start + 3), method="bounded")
+    return float(np.exp(found.x))
 
 
 @eqx.filter_jit
@@ -232,14 +237,19 @@ def _words(loops: int) -> str:
     return "one step" if loops == 1 else f"{loops} steps"
 
 
-def _answer(distances: dict[str, float], targets: dict[str, np.ndarray], effect: Interval, rate: float) -> str:
+def _reached(distances: dict[str, float], targets: dict[str, np.ndarray], effect: Interval) -> list[str]:
+    """The nearer of the optima that are reached, and those that are alike; empty where there is none."""
+    reached = [name for name, distance in distances.items() if distance <= NEAR] if effect.value <= UNUSED else []
+    first, *others = sorted(reached, key=lambda name: distances[name]) or [""]
+    alike = [name for name in others if relative_distance(targets[first], targets[name]) <= NEAR]
+    return [first, *alike] if first else []
+
+
+def _answer(reached: list[str], distances: dict[str, float], effect: Interval, rate: float) -> str:
     numbers = ", ".join(f"{name} {distance:.2g}" for name, distance in distances.items())
     said = (
         f"distances: {numbers}; implied rate {rate:.3g} of the best; the rest moves {effect.value:.2g} of predictions"
     )
-    reached = [name for name, distance in distances.items() if distance <= NEAR] if effect.value <= UNUSED else []
     if not reached:
-        return f"not a gradient step ({said})"
-    first, *others = sorted(reached, key=lambda name: distances[name])
-    alike = [name for name in others if relative_distance(targets[first], targets[name]) <= NEAR]
-    return f"{' and '.join([first, *alike])}{', which are alike here' if alike else ''} ({said})"
+        return f"{NEITHER} ({said})"
+    return f"{' and '.join(reached)}{', which are alike here' if len(reached) > 1 else ''} ({said})"

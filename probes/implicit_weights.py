@@ -13,11 +13,14 @@ from function_classes.base import FunctionClass, Predictor, Prompt
 from function_classes.fields import setting
 from icl import references
 from icl.errors import settle
+from icl.programs import as_data, call, compiled
 from icl.queries import predict_at
 from icl.references.base import LinearPredictor
 from icl.resampling import mean_intervals, resamples
 from icl.tables import Table
 from probes.base import Probe, ProbeResult, vectors_to_a_number
+
+LINEAR = 0.95
 
 
 @Probe.registry.add("implicit-weights", papers=("akyurek-2022", "panwar-2023"))
@@ -39,8 +42,8 @@ class ImplicitWeights(Probe):
         known = {name: r for name, r in named.items() if isinstance(r, LinearPredictor)}
         gaps = {}
         for name, reference in known.items():
-            other = np.asarray(jax.vmap(lambda p, r=reference: r.weights(p))(jax.vmap(Prompt.hide)(batch)))
-            gap = np.mean((weights - other.astype(np.float64)) ** 2, -1)
+            other = np.asarray(call(reference.weights, batch.hide()), np.float64)
+            gap = np.mean((weights - other) ** 2, -1)
             gaps[name] = np.where(np.isnan(gap), np.inf, gap)  # descent that has diverged beyond float32
         draws = resamples(prompts)
         rows = []
@@ -54,33 +57,39 @@ class ImplicitWeights(Probe):
         typical = {name: float(np.mean(np.median(gap, 0))) for name, gap in gaps.items()}
         nearest = min(typical, key=lambda name: typical[name])
         linear = float(np.min(np.mean(r2[:, 1:], 0))) if r2.shape[1] > 1 else float("nan")
+        decision = f"linear, {nearest}" if linear > LINEAR else "not linear"
         answer = f"R^2 of a linear reading is at least {linear:.3f} for k >= 1; nearest weights: {nearest}"
         arrays = {"weights": weights, "linearity_r2": r2}
         axes = {"weights": ("prompt", "position", "dim"), "linearity_r2": ("prompt", "position")}
-        return ProbeResult(self.name, self.question, self.rule, answer, Table.from_rows(rows), arrays, axes)
+        return ProbeResult(self.name, self.question, self.rule, answer, Table.from_rows(rows), arrays, axes, decision)
 
 
 def _read(
     predictor: Predictor, task: FunctionClass, batch: Prompt, key: PRNGKeyArray, queries: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weights (prompt, position, D) and R^2 (prompt, position) of linear fits to answers on fresh inputs."""
-    points = batch.ys.shape[1]
-
-    @jax.jit
-    def ask(prompt: Prompt, key: PRNGKeyArray) -> tuple[Float[Array, "P N D"], Float[Array, "P N"]]:
-        keys = jax.random.split(key, points)
-
-        def at(k: Array, key: PRNGKeyArray):
-            rows = jax.vmap(lambda one: task.sample_inputs(prompt.latent, one)[0])(jax.random.split(key, queries))
-            answer = predict_at(predictor, prompt.hide(), k, rows)
-            return rows, answer.as_mean(task.y_space)
-
-        return jax.lax.map(lambda a: at(*a), (jnp.arange(points), keys))
-
-    many = jax.jit(lambda prompts, keys: jax.lax.map(lambda a: ask(*a), (prompts, keys), batch_size=16))
-    xs, answers = (np.asarray(a, np.float64) for a in many(batch, jax.random.split(key, batch.ys.shape[0])))
+    found = _ask(as_data(predictor), as_data(task), batch, jax.random.split(key, batch.ys.shape[0]), queries)
+    xs, answers = (np.asarray(a, np.float64) for a in found)
     weights = np.linalg.pinv(xs) @ answers[..., None]
     residual = np.sum((answers - (xs @ weights)[..., 0]) ** 2, -1)
     total = np.sum(answers**2, -1)
     silent = total <= 1e-12
     return weights[..., 0], np.where(silent, 1.0, 1 - residual / np.where(silent, 1.0, total))
+
+
+@compiled
+def _ask(
+    predictor: Predictor, task: FunctionClass, batch: Prompt, keys: PRNGKeyArray, queries: int
+) -> tuple[Float[Array, "B P N D"], Float[Array, "B P N"]]:
+    """Fresh inputs for every prompt and k, and what the predictor says there."""
+    points = batch.ys.shape[1]
+
+    def one(prompt: Prompt, key: PRNGKeyArray) -> tuple[Float[Array, "P N D"], Float[Array, "P N"]]:
+        def at(k: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
+            rows = jax.vmap(lambda one: task.sample_inputs(prompt.latent, one)[0])(jax.random.split(key, queries))
+            answer = predict_at(predictor, prompt.hide(), k, rows)
+            return rows, answer.as_mean(task.y_space)
+
+        return jax.lax.map(lambda a: at(*a), (jnp.arange(points), jax.random.split(key, points)))
+
+    return jax.lax.map(lambda a: one(*a), (batch, keys), batch_size=16)

@@ -19,6 +19,7 @@ from function_classes.base import FunctionClass, NotAvailable, Prompt
 from function_classes.fields import setting
 from icl import taps
 from icl.models import Learner
+from icl.programs import as_data, compiled
 from icl.resampling import mean_intervals, resamples
 from icl.tables import Table
 from icl.training.optimizers import Adam
@@ -69,9 +70,8 @@ class Readout(Probe):
         arrays = {name.replace(" ", "_"): errors.mean(-1) for name, (errors, _) in found.items()}
         axes: dict[str, tuple[str, ...]] = {name: ("layer", "position") for name in arrays}
         arrays["scores"], axes["scores"] = found["linear"][1], ("layer", "position", "token")
-        return ProbeResult(
-            self.name, self.question, self.rule, self._answer(arrays), Table.from_rows(rows), arrays, axes
-        )
+        answer, decision = self._answer(arrays)
+        return ProbeResult(self.name, self.question, self.rule, answer, Table.from_rows(rows), arrays, axes, decision)
 
     @classmethod
     def draw(cls, result: ProbeResult) -> Any:
@@ -85,30 +85,35 @@ class Readout(Probe):
         draw, _, fit = jax.random.split(key, 3)
         batch = task.batch(draw, self.train + prompts)
         targets = np.asarray(jax.jit(jax.vmap(lambda p: self.target(task, p)))(batch))[:, 1:]
-        activations = residuals(predictor, batch)[1]
+        activations = residuals(predictor, batch)
         mask = readable(predictor, task, self.read)[1:]
         return {form: self._errors(activations, targets, mask, form, fit) for form in FORMS}
 
-    def _answer(self, arrays: dict[str, np.ndarray]) -> str:
-        said = []
-        for form, words in (("linear", "linear read-out"), ("mlp", "one hidden layer")):
+    def _answer(self, arrays: dict[str, np.ndarray]) -> tuple[str, str]:
+        """The sentence, and the decision: what the linear read-out decodes comes first."""
+        said, decoded = [], {}
+        for form, words in zip(FORMS, ("linear read-out", "one hidden layer"), strict=True):
             own, control = arrays[form].mean(1), arrays[f"{form}_control"].mean(1)
             best = int(own.argmin())
             first = int(np.flatnonzero(own <= 1.1 * own[best])[0])
-            decoded = "decoded" if own[first] < 0.5 * control[first] else "not decoded"
+            decoded[form] = bool(own[first] < 0.5 * control[first])
+            verdict = "decoded" if decoded[form] else "not decoded"
             said.append(
-                f"{words}: {decoded} from layer {first} on, error {own[first]:.3g}, control {control[first]:.3g}"
+                f"{words}: {verdict} from layer {first} on, error {own[first]:.3g}, control {control[first]:.3g}"
             )
-        return f"{self.what}: " + "; ".join(said)
+        alone = "decoded by a hidden layer alone" if decoded["mlp"] else "not decoded"
+        return f"{self.what}: " + "; ".join(said), "decoded" if decoded["linear"] else alone
 
     def _errors(
         self, activations: np.ndarray, targets: np.ndarray, mask: np.ndarray, form: str, key: PRNGKeyArray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Squared errors over the target's mean square (layer, position, held-out prompt), and scores (layer,
         position, token)."""
+        # A layer that overflows, as deep products of shuffled weights may, holds nothing: the best answer to it is 0.
+        activations = np.where(np.isfinite(activations).all((1, 2, 3), keepdims=True), activations, 0)
         train, test = activations[:, : self.train], activations[:, self.train :]
-        middle = train.mean((1, 2), keepdims=True)
-        spread = np.maximum(train.std((1, 2), keepdims=True), 1e-6)
+        middle = train.mean((1, 2), keepdims=True, dtype=np.float64).astype(np.float32)
+        spread = np.maximum(train.std((1, 2), keepdims=True, dtype=np.float64), 1e-6).astype(np.float32)
         unit = np.sqrt(np.mean(targets[: self.train] ** 2, (0, 2)))[None, :, None]
         fit = _fitter(form, self.hidden, self.steps, float(self.learning_rate))
         goals = jnp.asarray(targets[: self.train] / unit)
@@ -132,9 +137,10 @@ class Params(NamedTuple):
 
 
 def without_residual(predictor: Any) -> str | None:
-    """None for a learner, whose network has a residual stream; else that this is none."""
+    """None for a learner with a residual stream in which every prediction is read; else what it is or does instead."""
     if isinstance(predictor, Learner):
-        return None
+        alone = predictor.trained(2) is not None
+        return "needs all predictions in one pass; train with layout joint and query every" if alone else None
     return f"needs a learner with a residual stream, not {type(predictor).__name__}; give it a trained run"
 
 
@@ -147,12 +153,20 @@ def residual_names(learner: Learner, batch: Prompt) -> list[str]:
     return names
 
 
-def residuals(predictor: Any, batch: Prompt) -> tuple[list[str], np.ndarray]:
-    """Names of the residual stream's sites, and its values (layer, prompt, token, channel)."""
-    names = residual_names(predictor, batch)
-    see = eqx.filter_jit(eqx.filter_vmap(lambda p: taps.capture(predictor, p, at=names)[1]))
-    seen = see(batch)
-    return names, np.stack([np.asarray(seen[name], np.float32) for name in names])
+def residuals(predictor: Any, batch: Prompt) -> Float[np.ndarray, "L N T E"]:
+    """The residual stream before the first layer and after every layer or loop."""
+    seen = _seen(as_data(predictor), batch, tuple(residual_names(predictor, batch)))
+    return np.swapaxes(np.asarray(seen, np.float32), 0, 1)
+
+
+@compiled
+def _seen(predictor: Any, batch: Prompt, names: tuple[str, ...]) -> Float[Array, "N L T E"]:
+    def one(prompt: Prompt) -> Float[Array, "L T E"]:
+        _, seen = taps.capture(predictor, prompt, at=list(names))
+        # Loops of one layer come as a leading axis of its one name.
+        return jnp.concatenate([seen[name].reshape(-1, *seen[name].shape[-2:]) for name in names])
+
+    return jax.vmap(one)(batch)
 
 
 def readable(learner: Learner, task: FunctionClass, read: str) -> Bool[np.ndarray, "P T"]:

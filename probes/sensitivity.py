@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from function_classes.base import FunctionClass, Predictor, Prompt
 from icl import references
 from icl.errors import run, settle
+from icl.programs import as_data, call, compiled
 from icl.references.base import LinearPredictor
 from icl.resampling import mean_intervals, resamples
 from icl.tables import Table
@@ -22,6 +23,7 @@ from probes.base import Probe, ProbeResult, vectors_to_a_number
 
 # Added to norms in the cosine, as in the paper's code: a prediction that ignores its query has cosine 0.
 FLOOR = 1e-8
+SAME = 0.99
 
 
 @Probe.registry.add("sensitivity", papers=("von-oswald-2022",))
@@ -44,7 +46,7 @@ class Sensitivity(Probe):
         draws, rows = resamples(prompts), []
         cosines: dict[str, np.ndarray] = {}
         for name, reference in known.items():
-            other = np.asarray(jax.vmap(lambda p, r=reference: r.weights(p))(batch))
+            other = np.asarray(call(reference.weights, batch))
             said = np.asarray(run(reference, batch).as_mean(task.y_space))
             cosines[name] = _cosine(own, other)
             values = {
@@ -57,15 +59,22 @@ class Sensitivity(Probe):
                     rows.append((name, -1, k, metric, "raw", *interval, prompts))
         typical = {name: float(np.mean(cosine[:, 1:])) for name, cosine in cosines.items()}
         order = sorted(typical, key=lambda name: -typical[name])
-        same = "the same dependence" if typical[order[0]] >= 0.99 else "not the same dependence"
+        alike = typical[order[0]] >= SAME
+        same = "the same dependence" if alike else "not the same dependence"
         answer = f"{same}; nearest: " + ", ".join(f"{name} (cosine {typical[name]:.4f})" for name in order[:3])
         arrays = {"sensitivity": own}
         axes = {"sensitivity": ("prompt", "position", "dim")}
-        return ProbeResult(self.name, self.question, self.rule, answer, Table.from_rows(rows), arrays, axes)
+        decision = f"same, {order[0]}" if alike else "not the same"
+        return ProbeResult(self.name, self.question, self.rule, answer, Table.from_rows(rows), arrays, axes, decision)
 
 
 def sensitivities(predictor: Predictor, batch: Prompt) -> Float[np.ndarray, "B P D"]:
     """d prediction_k / d x_k for every prompt and k, by reverse differentiation."""
+    return np.asarray(_sensitivities(as_data(predictor), batch))
+
+
+@compiled
+def _sensitivities(predictor: Predictor, batch: Prompt) -> Float[Array, "B P D"]:
     points = batch.ys.shape[1]
 
     def one(prompt: Prompt) -> Float[Array, "P D"]:
@@ -80,7 +89,7 @@ def sensitivities(predictor: Predictor, batch: Prompt) -> Float[np.ndarray, "B P
 
         return jax.lax.map(at, jnp.arange(points))
 
-    return np.asarray(jax.jit(lambda prompts: jax.lax.map(one, prompts, batch_size=64))(batch))
+    return jax.lax.map(one, batch, batch_size=64)
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:

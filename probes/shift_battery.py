@@ -52,7 +52,7 @@ class ShiftBattery(Probe):
             known["bayes of training"] = task.bayes
         known |= {name: settle(r, task, calibration) for name, r in references.standard(task).items()}
         laws, skipped = self.laws(predictor, task)
-        draws, rows, said, arrays = resamples(prompts), [], [], {}
+        draws, rows, said, arrays, alike = resamples(prompts), [], [], {}, []
         for name, law in laws.items():
             exact = {} if law.bayes_kind.kind == "none" or law == task else {"bayes": law.bayes}
             batch = draw(law, sample, 0, prompts)
@@ -72,14 +72,17 @@ class ShiftBattery(Probe):
             gaps = {who: np.minimum((own - o) ** 2, bound)[:, at].mean(1) / unit for who, o in answers.items()}
             arrays[name] = np.stack(list(gaps.values()), 1)
             said.append(f"{name}: {nearest(gaps)}")
+            alike.append(near(gaps))
         notes = [f"without {name}: {reason}" for name, reason in skipped.items()]
         if LONGER in laws and getattr(predictor, "max_points", None) is not None:
             notes.append(f"the model's positions past k = {task.points - 1} were never trained")
         answer = "\n".join([*said, *notes])
         axes: dict[str, tuple[str, ...]] = {name: ("prompt", "reference") for name in arrays}
-        return ProbeResult(
-            self.name, self.question, self.rule, answer, Table.from_rows(rows, notes=notes), arrays, axes
-        )
+        # `bayes` is another predictor under every shift, so it is nobody's behaviour under all of them.
+        everywhere = [who for who in alike[0] if who != "bayes" and all(who in names for names in alike)]
+        decision = " or ".join(everywhere) or "no reference under all"
+        table = Table.from_rows(rows, notes=notes)
+        return ProbeResult(self.name, self.question, self.rule, answer, table, arrays, axes, decision)
 
     def laws(self, predictor: Any, task: FunctionClass) -> tuple[dict[str, FunctionClass], dict[str, str]]:
         """The class itself and every shifted one by name, and why the others are left out."""
@@ -108,17 +111,32 @@ class ShiftBattery(Probe):
 
 
 def _default(name: str) -> str:
-    return f"{name}={float(shifts.parse(name).value):g}"
+    shift: Any = shifts.parse(name)
+    return f"{name}={float(shift.value):g}"
+
+
+def near(gaps: dict[str, np.ndarray]) -> list[str]:
+    """The nearest reference and those as near; empty where there is none."""
+    first, typical, null = _least(gaps)
+    if typical > LEFT * null:
+        return []
+    low, _ = median_limits(len(gaps[first]))
+    same = max(SAME * typical, RESOLUTION)
+    others = [who for who in gaps if who not in ("null", first)]
+    return [first, *(who for who in others if np.sort(gaps[who] - gaps[first])[low] <= same)]
 
 
 def nearest(gaps: dict[str, np.ndarray]) -> str:
-    """The nearest reference and those as near, or that there is none."""
+    """The same as a sentence."""
+    first, typical, _ = _least(gaps)
+    found = near(gaps)
+    if not found:
+        return f"none of the references, least far {first} ({typical:.2g} null risks)"
+    return f"{first} ({typical:.2g} null risks)" + (f", as near: {', '.join(found[1:])}" if found[1:] else "")
+
+
+def _least(gaps: dict[str, np.ndarray]) -> tuple[str, float, float]:
+    """The reference with the least median distance, that distance, and that of predicting 0."""
     typical = {who: float(np.median(values)) for who, values in gaps.items()}
-    candidates = [who for who in typical if who != "null"]
-    first = min(candidates, key=lambda who: typical[who])
-    if typical[first] > LEFT * typical["null"]:
-        return f"none of the references, least far {first} ({typical[first]:.2g} null risks)"
-    low, _ = median_limits(len(gaps[first]))
-    same = max(SAME * typical[first], RESOLUTION)
-    alike = [who for who in candidates if who != first and np.sort(gaps[who] - gaps[first])[low] <= same]
-    return f"{first} ({typical[first]:.2g} null risks)" + (f", as near: {', '.join(alike)}" if alike else "")
+    first = min((who for who in typical if who != "null"), key=lambda who: typical[who])
+    return first, typical[first], typical["null"]

@@ -1,14 +1,14 @@
 """`icl probe`: one probe, every probe that applies, or what there is. The probes themselves are handed in."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from function_classes.fields import ConfigError, Problem
-from icl.console import reading as reading
+from icl.console import reading
 
 
 def menu(questions: Mapping[str, str], as_json: bool) -> str:
@@ -19,12 +19,28 @@ def menu(questions: Mapping[str, str], as_json: bool) -> str:
     return "\n".join([*lines, "one of them: icl probe RUN NAME; all that apply: icl probe RUN --all"])
 
 
-def check(name: str | None, every: bool, get: Callable[[str], Any]) -> None:
-    """Raises ConfigError for an unknown probe, before a run is loaded, and for one that is named beside --all."""
-    if name is not None and every:
-        raise ConfigError([Problem("probe", f"give {name} or --all, not both")])
-    if name is not None:
-        get(name)
+def look(
+    probes: Any,
+    page: Any,
+    names: tuple[str, str | None],
+    every: bool,
+    save: Path | None,
+    prompts: int,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """One probe of a run, every probe that applies, or what there is. Raises ConfigError for an unknown probe before a
+    run is loaded, and for one that is named beside --all."""
+    run_name, probe = names
+    if probe is not None and every:
+        raise ConfigError([Problem("probe", f"give {probe} or --all, not both")])
+    if probe is None and not every:
+        return typer.echo(menu(probes.describe(), as_json))
+    chosen = None if probe is None else probes.get(probe)
+    run = reading.load(run_name, out)
+    if chosen is None:
+        return all_that_apply(page, run, save, prompts, as_json)
+    one(chosen, run, save, prompts, as_json)
 
 
 def one(probe: Any, run: Any, save: Path | None, prompts: int, as_json: bool) -> None:
@@ -34,7 +50,7 @@ def one(probe: Any, run: Any, save: Path | None, prompts: int, as_json: bool) ->
     typer.echo(result.save(save or run.path / "report" / f"probe-{result.name}"), err=as_json)
 
 
-def every(page: Any, run: Any, save: Path | None, prompts: int, as_json: bool) -> None:
+def all_that_apply(page: Any, run: Any, save: Path | None, prompts: int, as_json: bool) -> None:
     """Measures every probe that applies, prints each answer when it is there, and writes the page of all."""
     from icl import report
 

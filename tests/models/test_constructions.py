@@ -29,6 +29,7 @@ FIELDS = {
     "sherman-morrison": {"penalty": 0.25},
     "finite-pool": {"size": 5, "seed": 3, "noise_std": 1.5},
     "nearest-neighbor": {"scale": 30.0},
+    "explicit-moment": {"rate": 0.7},
 }
 NEEDS = {
     "gradient-descent": Needs(3, 1, 5),
@@ -37,6 +38,7 @@ NEEDS = {
     "sherman-morrison": Needs(16, 1, 30),
     "finite-pool": Needs(8, 5, 50),
     "nearest-neighbor": Needs(2, 1, 7),
+    "explicit-moment": Needs(2, 1, 14),
 }
 
 

@@ -56,6 +56,40 @@ def test_sherman_morrison_is_ridge_in_closed_form():
     assert not np.any(found[:, 0])
 
 
+def final_stream(construction: Construction, xs: np.ndarray, ys: np.ndarray) -> np.ndarray:
+    """The residual stream after the last block where predictions are read, (prompts, P, E), in float64."""
+    with jax.enable_x64(True):
+        learner = construction.make(TASK)
+        last = f"blocks.{len(learner.network.blocks) - 1}.residual"
+        read = learner.layout.read(P, learner.signature)
+        see = lambda x, y: taps.capture(learner, Prompt(x, y), at=last)[1][last][read]  # noqa: E731
+        found = jax.jit(jax.vmap(see))(jnp.asarray(xs), jnp.asarray(ys))
+        assert found.dtype == jnp.float64
+        return np.asarray(found)
+
+
+def test_weights_of_ridge_in_the_stream_are_those_of_numpy_and_change_no_prediction():
+    xs, ys = draw(50)
+    plain, keeps = (Construction.registry.get("sherman-morrison", penalty=0.3, keeps_weights=k) for k in (False, True))
+    np.testing.assert_array_equal(in_float64(keeps, xs, ys)[0], in_float64(plain, xs, ys)[0])
+    assert keeps.needs(TASK).width == plain.needs(TASK).width + 2 * D + 1
+    held = final_stream(keeps, xs, ys)[..., -D:]
+    for k in range(P):
+        x, y = xs[:, :k], ys[:, :k]
+        second = np.einsum("bki,bkj->bij", x, x) + 0.3 * np.eye(D)
+        weights = np.linalg.solve(second, np.einsum("bki,bk->bi", x, y)[..., None])[..., 0]
+        np.testing.assert_allclose(held[:, k], weights, rtol=1e-9, atol=1e-12)
+
+
+def test_the_moment_is_in_the_stream_of_one_construction_and_its_predictions_are_those_of_another():
+    xs, ys = draw(50)
+    written, raw = (Construction.registry.get(n, rate=0.7) for n in ("explicit-moment", "gradient-descent"))
+    assert relative(*(in_float64(c, xs, ys)[0] for c in (written, raw))) < 1e-12
+    held = final_stream(written, xs, ys)[..., 2 * D + 1 : 3 * D + 1]
+    for k in range(1, P):
+        np.testing.assert_allclose(held[:, k], np.einsum("bkd,bk->bd", xs[:, :k], ys[:, :k]) / k, rtol=1e-10)
+
+
 def test_sherman_morrison_in_single_precision():
     xs, ys = (a.astype(np.float32) for a in draw(1000, dim=4, points=12))
     task = fc.get("linear-regression", dim=4, points=12)

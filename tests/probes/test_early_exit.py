@@ -78,6 +78,7 @@ def test_layers_of_newton_are_found_with_their_iterations():
     )
     left = result.table().where(metric="newton_left")
     assert np.all(left.value[:3] < 1e-6)
+    assert result.decision == "newton"
 
 
 def test_layers_of_descent_are_nearer_to_descent():
@@ -92,6 +93,7 @@ def test_layers_of_descent_are_nearer_to_descent():
 def test_layers_that_do_something_else_are_on_no_curve():
     result = measure(learner("waves", (1, 2, 3)))
     assert result.answer.startswith("the network's own read-out: layers progress along neither curve")
+    assert result.decision == "neither"
     assert np.all(result.table().where(metric="newton_left").value[:3] > 0.5)
 
 

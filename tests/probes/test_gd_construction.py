@@ -13,6 +13,7 @@ from function_classes import NotAvailable
 from function_classes.inputs import Diagonal, Gaussian, PowerLaw, Uniform
 from icl import references
 from icl.models.attention_only import AttentionOnly
+from icl.models.constructions.disguise import rotated
 from icl.models.constructions.gradient_descent import GradientDescentPlusPlus, GradientDescentWeights
 from icl.models.constructions.products import from_products, products
 from icl.models.constructions.zhang import ZhangOptimum
@@ -85,12 +86,22 @@ def test_a_step_is_found_and_is_both_where_inputs_are_isotropic():
     assert number(result, "average with one step", "loss_over_the_smaller") == pytest.approx(1, rel=1e-5)
     same = measure(GradientDescentWeights(rate=best_step(ROUND, LAST, ONE)).make(ROUND), ROUND)
     assert same.answer.startswith("one step and optimum 1/Gamma, which are alike here")
+    assert (result.decision, same.decision) == ("one step", "one step and optimum 1/Gamma")
+
+
+def test_a_disguise_of_raw_tokens_changes_no_number():
+    """Tokens enter through a rotation, and what a step uses is found in their own coordinates."""
+    base = ZhangOptimum().make(SKEWED)
+    first, second = measure(base, SKEWED), measure(rotated(base, jax.random.key(8)), SKEWED)
+    assert first.decision == second.decision == "optimum 1/Gamma"
+    np.testing.assert_allclose(second.table().value, first.table().value, rtol=1e-3, atol=1e-4)
 
 
 def test_half_of_the_best_rate_is_not_the_best_step():
     learner = GradientDescentWeights(rate=best_step(ROUND, LAST, ONE) / 2).make(ROUND)
     result = measure(learner, ROUND)
     assert result.answer.startswith("not a gradient step")
+    assert result.decision == "not a gradient step"
     assert number(result, "model", "implied_rate_over_best") == pytest.approx(0.5, rel=1e-5)
     assert number(result, "one step", "distance_of_shape") < 1e-6
 

@@ -18,6 +18,7 @@ def test_implicit_weights_of_bayes_are_the_posterior_mean():
     rows = result.table().where(metric="linearity_r2")
     assert np.all(rows.value > 0.999)
     assert "ridge" in result.answer
+    assert result.decision == "linear, ridge (best penalty)"
     gap = result.table().where(metric="weight_distance", predictor="ridge (best penalty)")
     assert np.all(gap.value < 1e-3)
 
@@ -35,11 +36,13 @@ def test_a_predictor_that_is_not_linear_is_called_so():
 
     result = probes.implicit_weights(cubic, task=TASK, key=jax.random.key(2), prompts=16)
     assert np.all(result.table().where(metric="linearity_r2").value < 0.5)
+    assert result.decision == "not linear"
 
 
 def test_distance_finds_the_reference_itself():
     result = probes.distance(references.get("averaging"), task=TASK, key=jax.random.key(3), prompts=32)
     assert result.answer.startswith("nearest: averaging (0)")
+    assert result.decision == "averaging"
 
 
 def test_distance_on_symbols_is_a_divergence():
@@ -53,6 +56,7 @@ def test_results_survive_the_disk_and_draw(tmp_path):
     result = probes.distance(TASK.bayes, task=TASK, key=jax.random.key(5), prompts=16)
     again = probes.load(result.save(tmp_path / "p"))
     assert again.answer == result.answer
+    assert again.decision == result.decision == "bayes"
     assert again.axes == result.axes
     for name, array in result.arrays.items():
         np.testing.assert_array_equal(array, again.arrays[name])

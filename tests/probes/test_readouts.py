@@ -68,8 +68,24 @@ def test_decoded_means_better_than_on_the_shuffled_network():
     readout = probes.get("weight-readout")
     own, control = np.array([[0.9], [0.11], [0.1]]), np.array([[0.9], [0.8], [0.8]])
     arrays = {"linear": own, "linear_control": control, "mlp": own, "mlp_control": 1.5 * own}
-    assert "linear read-out: decoded from layer 1 on, error 0.11, control 0.8" in readout._answer(arrays)
-    assert "one hidden layer: not decoded" in readout._answer(arrays)
+    answer, decision = readout._answer(arrays)
+    assert "linear read-out: decoded from layer 1 on, error 0.11, control 0.8" in answer
+    assert "one hidden layer: not decoded" in answer
+    assert decision == "decoded"
+    swapped = {"linear": own, "linear_control": 1.5 * own, "mlp": own, "mlp_control": control}
+    assert readout._answer(swapped)[1] == "decoded by a hidden layer alone"
+    assert readout._answer(swapped | {"mlp_control": 1.5 * own})[1] == "not decoded"
+
+
+def test_a_layer_that_overflows_holds_nothing():
+    rng = np.random.default_rng(0)
+    readout = probes.get("moment-readout", train=64, steps=20, hidden=4)
+    targets = rng.normal(size=(96, 5, 2)).astype(np.float32)
+    stream = rng.normal(size=(2, 96, 6, 3)).astype(np.float32)
+    stream[1, 70, 2, 1] = np.inf
+    errors, _ = readout._errors(stream, targets, np.tril(np.ones((6, 6), bool))[1:], "linear", jax.random.key(0))
+    assert np.all(np.isfinite(errors))
+    np.testing.assert_allclose(errors[1].mean(), 1, atol=0.1)
 
 
 def test_the_shuffled_network_has_the_same_numbers_elsewhere():

@@ -67,6 +67,7 @@ def test_a_reference_keeps_the_numbers_of_the_training_law():
     settled = settle(references.standard(TASK)[name], TASK, jax.random.split(KEY)[1])
     result = measure(settled, only=ONLY)
     assert all(answer.startswith(name) for answer in nearest(result).values())
+    assert name in result.decision.split(" or ")
     errors = result.table().where(predictor="model", metric="scale-inputs=2").value
     assert errors[-1] > 1
 
@@ -75,7 +76,9 @@ def test_what_is_none_of_them_is_called_so():
     def stubborn(prompt):
         return fc.Prediction(mean=1 + 0 * prompt.ys)
 
-    assert all(answer.startswith("none of the references") for answer in nearest(measure(stubborn, only=ONLY)).values())
+    result = measure(stubborn, only=ONLY)
+    assert all(answer.startswith("none of the references") for answer in nearest(result).values())
+    assert result.decision == "no reference under all"
 
 
 def test_longer_prompts_need_room():

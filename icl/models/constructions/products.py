@@ -44,13 +44,19 @@ def from_products(learner: Learner, value: np.ndarray, key_query: np.ndarray) ->
     return eqx.tree_at(lambda m: m.network.blocks[0].mixer, learner, mixer)
 
 
+def unframed(learner: Learner) -> Learner:
+    """The same function without a frame, of a one-layer learner: its products are those in the tokens' coordinates."""
+    if learner.network.frame is None:
+        return learner
+    frame = np.asarray(learner.network.frame, float)
+    value, key_query = (frame @ matrix @ frame.T for matrix in products(learner.network.blocks[0].mixer))
+    return eqx.tree_at(lambda m: m.network.frame, from_products(learner, value, key_query), None)
+
+
 def effective(learner: Learner) -> Float[np.ndarray, "D D"]:
     """The matrix U in prediction = x' U' sum_i y_i x_i / normalizer of a one-layer learner: the invariant w22 W11 of
     Zhang et al. 2023, summed over heads, with the sign of the reading. `U[i, j]` multiplies x_i of the context and x_j
     of the query. A `frame` is undone first."""
-    (block,) = learner.network.blocks
+    (block,) = unframed(learner).network.blocks
     value, key_query = products(block.mixer)
-    if learner.network.frame is not None:
-        frame = np.asarray(learner.network.frame, float)
-        value, key_query = frame @ value @ frame.T, frame @ key_query @ frame.T
     return learner.network.sign * np.einsum("h,hef->ef", value[:, -1, -1], key_query[:, :-1, :-1])

@@ -1,0 +1,38 @@
+"""`icl probe --controls`: error rates of the probes. What is measured is handed in."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from icl.console.machine import keep_programs
+from icl.runs import atomic
+
+
+def report(controls: Any, only: str | None, save: Path | None, as_json: bool) -> None:
+    """Measures, says on standard error what is done, prints the table or JSON, and writes Markdown where asked to."""
+    chosen = controls.readings(only)
+    keep_programs()
+    found = controls.measure(chosen, watch=_watch)
+    typer.echo(controls.to_json(found) if as_json else _text(controls.rows(found)))
+    if save is not None:
+        atomic.make_directory(save.parent)
+        atomic.write_atomic(save, controls.markdown(found).encode())
+        typer.echo(save, err=as_json)
+
+
+def _watch(counted: Any) -> None:
+    said = f"{counted.reading.probe}: {counted.subject}, {counted.variant}: {counted.rate}"
+    typer.echo(said, err=True)
+
+
+def _text(rows: list[tuple[str, ...]]) -> str:
+    """One block for every property of a probe, one line for every variant."""
+    lines, last = [], None
+    for probe, says, variant, missed, alarms in rows:
+        if (probe, says) != last:
+            lines.append(f"{probe}: {says}")
+            last = probe, says
+        rates = [f"{word} {rate}" for word, rate in (("missed", missed), ("false alarms", alarms)) if rate]
+        lines.append(f"    {variant:<8} " + "; ".join(rates))
+    return "\n".join(lines)

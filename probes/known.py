@@ -1,0 +1,143 @@
+"""Learners whose algorithm is known, as controls for probes: plain, in disguise, and with random weights.
+
+plain     the hand-set weights
+rotated   the same function with other weights in every matrix, another disguise every time
+random    weights as at the start of training, others every time, scaled to the mean square of the labels
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from function_classes.inputs import Diagonal
+from function_classes.linear import LinearRegression
+from icl.models import Learner
+from icl.models.attention_only import AttentionOnly, loop
+from icl.models.constructions.disguise import rotated
+from icl.models.constructions.finite_pool import FinitePool
+from icl.models.constructions.gradient_descent import GradientDescentPlusPlus, GradientDescentWeights
+from icl.models.constructions.moment import ExplicitMoment
+from icl.models.constructions.nearest_neighbor import NearestNeighborWeights
+from icl.models.constructions.ridge import ShermanMorrison
+from icl.models.constructions.zhang import ZhangOptimum
+from icl.models.transformer import Transformer
+from icl.programs import draw, predict
+from probes.closed_forms import best_step
+
+# Variances of the inputs at which the optimum 1/Gamma is far from a multiple of I.
+SKEWED = Diagonal((2.0, 1.0, 0.3))
+
+
+class Subject(NamedTuple):
+    """`build` gives the learner: from a task alone where weights are set by hand, from a key too where random."""
+
+    algorithm: str
+    build: Callable[[LinearRegression, PRNGKeyArray], Learner]
+    random: bool = False
+    skewed: bool = False
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        return ("random",) if self.random else ("plain", "rotated")
+
+    def on(self, task: LinearRegression) -> LinearRegression:
+        """The task with the inputs that this subject is for."""
+        return dataclasses.replace(task, inputs=Diagonal(SKEWED.eigenvalues[: task.dim])) if self.skewed else task
+
+    def make(self, task: LinearRegression, variant: str, key: PRNGKeyArray) -> Learner:
+        """The learner of one trial."""
+        learner = self.build(task, key)
+        return rotated(learner, key) if variant == "rotated" else learner
+
+
+def best_rate(task: LinearRegression) -> float:
+    """Of one step, at the position at which a prompt has shown all its examples but one."""
+    return best_step(task, np.array([task.points - 1]), np.ones(1))
+
+
+def _by_hand(build: Callable[[LinearRegression], Any]) -> Callable[[LinearRegression, PRNGKeyArray], Learner]:
+    return lambda task, _: build(task).make(task)
+
+
+def _descent_plus_plus(task: LinearRegression, _: PRNGKeyArray) -> Learner:
+    """Two loops of one layer; gamma at half of 1 / E|X'X|, where the inputs of the second are visibly others."""
+    layer = GradientDescentPlusPlus(rates=(best_rate(task),), gammas=(0.5 / (task.points + task.dim),)).make(task)
+    return loop(_recurrent(layer), 2)
+
+
+def _recurrent(layer: Learner) -> Learner:
+    return dataclasses.replace(layer, network=dataclasses.replace(layer.network, loops=1))
+
+
+def _step_in_one_pass(task: LinearRegression, _: PRNGKeyArray) -> Learner:
+    learner = GradientDescentWeights(rate=best_rate(task)).make(task)
+    return dataclasses.replace(learner, layout=dataclasses.replace(learner.layout, query="every"))
+
+
+def _random_transformer(task: LinearRegression, key: PRNGKeyArray) -> Learner:
+    learner = Transformer(depth=3, width=16, heads=2).make(task, key=key)
+    return scaled(learner, task, lambda m: (m.network.head.weight, m.network.head.bias))
+
+
+def _random_attention(task: LinearRegression, key: PRNGKeyArray) -> Learner:
+    learner = AttentionOnly(init_scale=1.0).make(task, key=key)
+    return scaled(learner, task, lambda m: (m.network.blocks[0].mixer.output.weight,))
+
+
+def scaled(learner: Learner, task: LinearRegression, linear: Callable[[Learner], tuple[Any, ...]]) -> Learner:
+    """The learner with those weights, in which its predictions are linear, multiplied until the mean square of
+    predictions is that of the labels."""
+    prompts = draw(task, jax.random.key(0), 0, 256)
+    said = np.asarray(predict(learner, prompts).mean, np.float64)
+    factor = np.sqrt(np.mean(np.asarray(prompts.ys, np.float64) ** 2) / np.mean(said**2))
+    return eqx.tree_at(linear, learner, tuple(jnp.float32(factor) * leaf for leaf in linear(learner)))
+
+
+SUBJECTS: dict[str, Subject] = {
+    "one step": Subject(
+        "one step of gradient descent at the best rate, in linear attention",
+        _by_hand(lambda task: GradientDescentWeights(rate=best_rate(task))),
+    ),
+    "one step, one pass": Subject("the same step with the queries of all positions in one pass", _step_in_one_pass),
+    "half a step": Subject(
+        "one step at half of the best rate", _by_hand(lambda task: GradientDescentWeights(rate=best_rate(task) / 2))
+    ),
+    "four steps": Subject(
+        "four steps at rate 0.4, as four loops of linear attention",
+        _by_hand(lambda task: GradientDescentWeights(steps=4, rate=0.4)),
+    ),
+    "GD++": Subject("two loops of GD++, which also transforms the inputs", _descent_plus_plus),
+    "optimum": Subject(
+        "the optimum 1/Gamma of one layer, on inputs of unequal variances",
+        _by_hand(lambda task: ZhangOptimum()),
+        skewed=True,
+    ),
+    "averaging": Subject(
+        "one step at rate 1, the moment X'y/k written into the stream", _by_hand(lambda task: ExplicitMoment(rate=1.0))
+    ),
+    "ridge": Subject(
+        "ridge at the penalty of Bayes by Sherman-Morrison, its weights written nowhere",
+        _by_hand(lambda task: ShermanMorrison(penalty=penalty(task))),
+    ),
+    "ridge, weights kept": Subject(
+        "the same ridge, its weights written into the stream",
+        _by_hand(lambda task: ShermanMorrison(penalty=penalty(task), keeps_weights=True)),
+    ),
+    "finite pool": Subject(
+        "the posterior mean over four weight vectors", _by_hand(lambda task: FinitePool(size=4, noise_std=0.6))
+    ),
+    "nearest neighbor": Subject("1-nearest-neighbor, as a sharp softmax", _by_hand(lambda _: NearestNeighborWeights())),
+    "random attention": Subject("one layer of linear attention, random weights", _random_attention, random=True),
+    "random transformer": Subject("three blocks, softmax attention and gelu", _random_transformer, random=True),
+}
+
+
+def penalty(task: LinearRegression) -> float:
+    """Of ridge, at which it is Bayes."""
+    return float(task.noise_std / task.weight_std) ** 2
