@@ -118,7 +118,7 @@ CONSTRUCTION = Reading(
 )
 EXIT = Reading(
     "early-exit",
-    "layers progress along steps of gradient descent",
+    "layers progress along gradient descent or Newton's method, the right one of both",
     _yes("gradient descent", four_steps="loop l is step l")
     | {KEPT: Truth(False, "neither", "two blocks an example: no step uses all examples before the last two blocks")}
     | _no("neither", ridge="two blocks an example: no step uses all examples before the last two blocks")
