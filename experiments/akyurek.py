@@ -41,8 +41,9 @@ STEPS = dict.fromkeys(("depth 4", "penalty 1/9", "penalty 4/9", "noiseless", "on
     "penalty 1/16": 4500,
     "control": 400,
 }
-PROMPTS = {"smoke": 256, "cpu": 4096, "paper": 4096}
+PROMPTS = {"smoke": 256, "cpu": 16_384, "paper": 16_384}
 KEY = prng.stream(0, "evaluation")
+SEARCH: dict[str, Any] = {"method": "bounded", "options": {"xatol": 1e-2}}
 
 
 def task(**fields: Any) -> Any:
@@ -67,11 +68,15 @@ def _prompts(law: Any, scale: str) -> Prompt:
     return draw(law, KEY, 0, PROMPTS[scale])
 
 
+@functools.cache
+def _answers(run: Run, scale: str) -> np.ndarray:
+    return np.asarray(predict(run.model, _prompts(run.task, scale)).as_mean(run.task.y_space), float)
+
+
 def gaps(run: Run, other: Any, scale: str) -> np.ndarray:
     """(prompt,) squared difference to another predictor, mean over positions, per dim."""
-    prompts, space = _prompts(run.task, scale), run.task.y_space
-    gap = predict(run.model, prompts).as_mean(space) - predict(other, prompts).as_mean(space)
-    return np.mean(np.asarray(gap, float) ** 2, 1) / run.task.x_space.features
+    said = predict(other, _prompts(run.task, scale)).as_mean(run.task.y_space)
+    return np.mean((_answers(run, scale) - np.asarray(said, float)) ** 2, 1) / run.task.x_space.features
 
 
 def to_bayes(runs: Runs, names: tuple[str, ...], scale: str) -> np.ndarray:
@@ -96,7 +101,7 @@ def few_steps(run: Run, scale: str) -> np.ndarray:
         def at(log_rate: float, steps: int = steps) -> np.ndarray:
             return gaps(run, references.get("gradient-descent", steps=steps, rate=float(np.exp(log_rate))), scale)
 
-        found: Any = minimize_scalar(lambda log_rate, at=at: at(log_rate).mean(), bounds=(-6.0, 1.0), method="bounded")
+        found: Any = minimize_scalar(lambda log_rate, at=at: at(log_rate).mean(), bounds=(-6.0, 1.0), **SEARCH)
         best.append(at(found.x))
     return min(best, key=np.mean)
 
