@@ -47,8 +47,8 @@ def _by_position(axis: Any, runs: Any) -> None:
             middle = np.median(result.arrays[name], 0)
             look = style.line(name, index)
             axis.plot(np.where(middle > 0, middle, np.nan), **look, alpha=0.7, label=None if number else name)
-    axis.set(xlabel="examples seen, k", ylabel="median squared distance per dim", yscale="log")
-    axis.legend()
+    axis.set(xlabel="examples seen, k", ylabel="median squared distance per dim", yscale="log", ylim=(1e-6, None))
+    axis.legend(ncols=2, loc="lower center", fontsize=6.5)
 
 
 def _by_depth(axis: Any, found: Any, scale: str) -> None:
