@@ -245,8 +245,11 @@ def reproduce(
 ) -> None:
     """Train what an experiment needs, measure its claims, and say which hold."""
     import experiments
+    from icl.console.machine import cores, keep_programs, share_cores
     from icl.console.progress import Display
 
+    keep_programs()
+    share_cores(cores())
     with Display() as display:
         verdicts = experiments.reproduce(name, scale=scale, runs=out, only=only, table=scoreboard, watch=display)
     typer.echo(json.dumps([v.plain() for v in verdicts]) if as_json else "\n".join(map(str, verdicts)))

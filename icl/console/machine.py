@@ -1,5 +1,6 @@
 """The machine: where compiled programs are kept between processes, how fast one matrix product is, `icl doctor`."""
 
+import contextlib
 import functools
 import json
 import os
@@ -31,6 +32,22 @@ def keep_programs() -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
+def cores() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def share_cores(members: int) -> None:
+    """Makes every core a device of its own, so that the members of an ensemble train side by side: for small networks
+    that is about 1.3 times faster on two cores than all cores on one member. Nothing changes for one member, where
+    XLA_FLAGS say how many devices there are, or where the backend has started already."""
+    import jax
+
+    if members > 1 and "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        with contextlib.suppress(RuntimeError):
+            jax.config.update("jax_num_cpu_devices", min(members, cores()))
+
+
 @functools.lru_cache(maxsize=1)
 def matmul_rate() -> float:
     """Floating-point operations per second of a float32 product of two 1024 x 1024 matrices."""
@@ -58,7 +75,7 @@ def doctor(as_json: bool) -> str:
     facts = {
         **{name: version or "not installed" for name, version in versions().items()},
         "devices": ", ".join(f"{d.device_kind} ({d.platform})" for d in jax.devices()),
-        "cores": str(os.cpu_count()),
+        "cores": str(cores()),
         "matrix product": f"{matmul_rate() / 1e9:.0f} GFLOP/s in float32",
         "compiled programs": str(cache_directory()),
         "x64": "on: icl expects float32, switch jax_enable_x64 off" if jax.config.read("jax_enable_x64") else "off",

@@ -28,6 +28,7 @@ def start(
     from function_classes.fields import ConfigError, Problem
     from icl import custom
     from icl.console import options
+    from icl.console.machine import share_cores
     from icl.training import memory
 
     if task is None and preset is None and file is None:
@@ -36,6 +37,7 @@ def start(
     if task is not None:
         task = custom.resolve(task)
     configs = options.configs(task, settings, preset, file)
+    share_cores(len(configs))
     memory.check(configs)
     if dry:
         typer.echo(json.dumps([c.dump() for c in configs]) if as_json else "\n\n".join(plan(c, out) for c in configs))
@@ -132,11 +134,12 @@ def _train(
     answer: bool = True,
 ) -> int:
     from icl.console import reading
-    from icl.console.machine import keep_programs
+    from icl.console.machine import keep_programs, share_cores
     from icl.runs.directory import State
     from icl.training.session import run_all
 
     keep_programs()
+    share_cores(len(configs))
     for config in configs[:1]:
         typer.echo(plan(config, out), err=True)
     if len(configs) > 1:

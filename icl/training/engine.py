@@ -85,18 +85,17 @@ def _without_floats(value: Any) -> Any:
 class Program:
     """One compiled training program for every member of an ensemble whose `program_key` is this one's.
 
-    Members lie along a first axis of all states. On a CPU they run one after another inside the program, elsewhere
-    side by side (`packing`); the numbers of a member depend on the packing in their last bits only.
+    Members lie along a first axis of all states. The devices of this process share the members; what one device has
+    runs one after another on a CPU, elsewhere side by side (`packing`). A member that is alone shares out its batch
+    instead, where it divides evenly. The numbers of a member depend on all this in their last bits only.
     """
 
     def __init__(self, config: Config, packing: str | None = None):
         self.config = config
         self.packing = packing or ("map" if jax.default_backend() == "cpu" else "vmap")
         self.traces = 0
-        # The batch is split over the devices of this process where it divides evenly.
-        parts = config.training.batch // config.training.accumulate
-        devices = jax.local_devices()
-        self.mesh = jax.sharding.Mesh(np.asarray(devices), ("batch",)) if _divides(devices, parts) else None
+        self.devices = jax.local_devices()
+        self.mesh = jax.sharding.Mesh(np.asarray(self.devices), ("batch",))
         shapes = eqx.filter_eval_shape(lambda: config.model.make(config.task, key=prng.stream(0, "weights")))
         self.skeleton, self.static = eqx.partition(shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
         self.paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(self.skeleton)]
@@ -155,7 +154,8 @@ class Program:
 
     def chunk(self, state: State, start: int, stop: int, data: Data) -> State:
         """Steps start..stop-1. The state is donated: keep no reference to it."""
-        if self.mesh is not None:
+        batch = self.config.training.batch // self.config.training.accumulate
+        if len(self.devices) > 1 and (len(state.step) > 1 or batch % len(self.devices) == 0):
             state = jax.device_put(state, jax.sharding.NamedSharding(self.mesh, jax.sharding.PartitionSpec()))
         state = self._chunk(state, np.int32(start), np.int32(stop), data)
         if self.traces > 1:
@@ -171,16 +171,29 @@ class Program:
         return eqx.combine(params, self.static)
 
     def _members(self, function):
-        """`function` over the members' axis of its arguments."""
+        """`function(*of one member, *shared)` over the members' axis of its arguments, the keyword `shared` aside."""
 
-        def run(*args):
+        def run(*args, shared: tuple[Any, ...] = ()):
             members = jax.tree.leaves(args)[0].shape[0]
             if members == 1:
-                one = function(*jax.tree.map(lambda a: a[0], args))
+                one = function(*jax.tree.map(lambda a: a[0], args), *shared)
                 return jax.tree.map(lambda a: jnp.asarray(a)[None], one)
-            if self.packing == "vmap":
-                return jax.vmap(function)(*args)
-            return jax.lax.map(lambda a: function(*a), args)
+
+            def packed(args, shared):
+                if self.packing == "vmap":
+                    return jax.vmap(lambda *a: function(*a, *shared))(*args)
+                return jax.lax.map(lambda a: function(*a, *shared), args)
+
+            count = min(members, len(self.devices))
+            if count == 1:
+                return packed(args, shared)
+            # Where they do not come out even, the last member is computed more than once.
+            index = np.minimum(np.arange(-(-members // count) * count), members - 1)
+            mesh = jax.sharding.Mesh(np.asarray(self.devices[:count]), ("members",))
+            each, alike = jax.sharding.PartitionSpec("members"), jax.sharding.PartitionSpec()
+            spread = jax.shard_map(packed, mesh=mesh, in_specs=(each, alike), out_specs=each, check_vma=False)
+            found = spread(jax.tree.map(lambda a: jnp.asarray(a)[index], args), shared)
+            return jax.tree.map(lambda a: a[:members], found)
 
         return run
 
@@ -220,7 +233,9 @@ class Program:
         return jax.vmap(lambda i: task.sample(jax.random.fold_in(key, i)))(index)
 
     def _shard(self, prompts: Prompt) -> Prompt:
-        if self.mesh is None:
+        """A batch shared out over the devices, unless they share the members: then each has whole batches."""
+        members = not jax.sharding.get_abstract_mesh().empty
+        if members or len(self.devices) == 1 or prompts.ys.shape[0] % len(self.devices):
             return prompts
         spec = jax.sharding.NamedSharding(self.mesh, jax.sharding.PartitionSpec("batch"))
         return jax.tree.map(lambda a: jax.lax.with_sharding_constraint(a, spec), prompts)
@@ -278,11 +293,7 @@ class Program:
     def _run_chunk(self, states: State, start: Array, stop: Array, data: Data) -> State:
         self.traces += 1
 
-        def one(state: State, data: Data) -> State:
+        def one(state: State, data: Data, start: Array, stop: Array) -> State:
             return jax.lax.fori_loop(start, stop, lambda step, s: self._step(step, s, data), state)
 
-        return self._members(one)(states, data)
-
-
-def _divides(devices: list[Any], count: int) -> bool:
-    return len(devices) > 1 and count % len(devices) == 0
+        return self._members(one)(states, data, shared=(start, stop))

@@ -90,6 +90,16 @@ def test_two_devices_share_a_batch():
     assert "sharding" in text
 
 
+def test_two_devices_share_the_members():
+    """Three members on two devices: two each, the last one twice."""
+    configs = [tiny(seed=seed) for seed in range(3)]
+    program = Program(tiny())
+    data = program.data(configs)
+    text = program._chunk.lower(program.start(data), 0, 1, data).as_text()
+    assert "manual_computation" in text or "shard_map" in text
+    assert "tensor<2x" in text
+
+
 def test_divergence_freezes_one_member_with_finite_weights(program):
     configs = [tiny(), tiny(learning_rate=1e6)]
     state = run(Program(tiny()), configs, 12)
