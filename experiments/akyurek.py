@@ -36,9 +36,10 @@ DIAGONAL = {
     "4/9": ("penalty 4/9", 0.5, 0.75),
 }
 # Optimizer steps at scale cpu where they are not 1,200: more where a small penalty or distance has to be reached.
-STEPS = dict.fromkeys(("depth 4", "penalty 1/9", "penalty 4/9", "noiseless", "one head"), 3000) | {
+STEPS = dict.fromkeys(("depth 4", "penalty 4/9", "noiseless", "one head"), 3000) | {
     "depth 2": 2000,
-    "penalty 1/16": 4500,
+    "penalty 1/9": 4500,
+    "penalty 1/16": 7500,
     "control": 400,
 }
 PROMPTS = {"smoke": 256, "cpu": 16_384, "paper": 16_384}

@@ -64,11 +64,12 @@ def reproduce(
                 broken[claim.id] = lost[0]
                 continue
             verdict = judge(claim, scale, experiment.measures[claim.id](mine, scale))
-            if verdict.word == CONTRADICTED:
-                verdict = dataclasses.replace(verdict, why=experiment.remarks.get(claim.id, ""))
             entry = Entry(keys[claim.id], results.version(), verdict)
         else:
-            continue
+            entry = entries[claim.id]
+        if entry.verdict.word == CONTRADICTED:
+            remark = experiment.remarks.get(claim.id, "")
+            entry = entry._replace(verdict=dataclasses.replace(entry.verdict, why=remark))
         if entry != entries.get(claim.id):
             entries[claim.id] = entry
             results.add(path, claim.id, entry)

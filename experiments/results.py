@@ -1,14 +1,16 @@
 """What was measured, by experiment and scale, in `<runs>/results/<experiment>-<scale>.json`.
 
 Every claim is written as soon as it is judged, so that a killed process loses one measurement at most. An entry
-counts for as long as its key does: a hash of the claim's text, the identities of the runs, the measuring module and
-the version of this program. The file is sealed with a checksum and replaced in one step.
+counts for as long as its key does: a hash of the claim's text, the identities of the runs, what the measuring module
+computes and the version of this program. The file is sealed with a checksum and replaced in one step.
 """
 
+import ast
 import functools
 import hashlib
 import inspect
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,10 +41,19 @@ def key(claim: Claim, scale: str, identities: Mapping[str, Sequence[str]], measu
     """What a verdict depends on, as 16 hexadecimal digits."""
     while isinstance(measure, functools.partial):
         measure = measure.func
-    module = inspect.getmodule(inspect.unwrap(measure))
-    source = inspect.getsource(module if module is not None else measure)
-    parts = [SCHEMA, version(), scale, sorted(vars(claim).items()), {n: list(i) for n, i in identities.items()}, source]
+    named = {name: list(runs) for name, runs in identities.items()}
+    parts = [SCHEMA, version(), scale, sorted(vars(claim).items()), named, _computed(measure)]
     return hashlib.sha256(dumps(parts).encode()).hexdigest()[:16]
+
+
+def _computed(measure: Any) -> str:
+    """The module of a measure without its comments and its EXPERIMENT: steps and seeds are in the identities of the
+    runs, and remarks change no number."""
+    module = inspect.getmodule(inspect.unwrap(measure))
+    tree = ast.parse(textwrap.dedent(inspect.getsource(module if module is not None else measure)))
+    named = lambda node: isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "EXPERIMENT"  # noqa: E731
+    tree.body = [node for node in tree.body if not named(node)]
+    return ast.unparse(tree)
 
 
 def place(runs: str | os.PathLike[str], experiment: str, scale: str) -> Path:

@@ -83,6 +83,10 @@ def test_what_is_believed_stands_beside_a_contradicted_claim_alone(tmp_path, not
     assert verdicts["one-layer-loss"].why == "tried twice"
     assert "tried twice" in str(verdicts["one-layer-loss"])
     assert verdicts["construction-k-steps"].why == ""
+    again = dataclasses.replace(EXPERIMENT, remarks={"one-layer-loss": "tried thrice"})
+    before = notes()
+    assert {v.claim.id: v.why for v in reproduce(again, runs=tmp_path)}["one-layer-loss"] == "tried thrice"
+    assert notes() == before
 
 
 def test_only_one_claim_leaves_the_others(tmp_path, notes):
