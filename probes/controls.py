@@ -86,6 +86,11 @@ def _example(subject: str) -> Learner:
     return SUBJECTS[subject].build(SUBJECTS[subject].on(TINY), jax.random.key(0))
 
 
+def variants(reading: Reading, subject: str) -> tuple[str, ...]:
+    """Those of the subject in which the truth of the reading is known."""
+    return tuple(v for v in SUBJECTS[subject].variants if reading.function or v != "distilled")
+
+
 def measure(
     chosen: Iterable[Reading], trials: int | None = None, watch: Callable[[Counted], None] | None = None
 ) -> list[Counted]:
@@ -94,7 +99,7 @@ def measure(
     found: list[Counted] = []
     for reading in chosen:
         for subject in (name for name in SUBJECTS if why_not(reading, name) is None):
-            for variant in SUBJECTS[subject].variants:
+            for variant in variants(reading, subject):
                 same = next((c for c in found if _shared(c, reading, subject, variant)), None)
                 said = same.decisions if same else _decisions(reading, subject, variant, trials or reading.trials)
                 found.append(Counted(reading, subject, variant, said))
@@ -162,7 +167,10 @@ def markdown(found: list[Counted]) -> str:
     lines += [
         "property holds and is denied; *false alarm*: it does not hold and is granted. *plain* are hand-set weights,"
     ]
-    lines += ["*rotated* the same function in random other weights, *random* weights as at the start of training.", ""]
+    lines += [
+        "*rotated* the same function in random other weights, *distilled* transformers trained to imitate it, which"
+    ]
+    lines += ["count where the decision is about the function alone, *random* weights as at the start of training.", ""]
     lines += _table(("probe", "property", "variant", "missed", "false alarms"), rows(found))
     for reading in dict.fromkeys((c.reading.probe, c.reading.says) for c in found):
         own = [c for c in found if (c.reading.probe, c.reading.says) == reading]

@@ -2,6 +2,7 @@
 
 plain     the hand-set weights
 rotated   the same function with other weights in every matrix, another disguise every time
+distilled a trained transformer that imitates the reference of that name, trained anew every time (`probes.distilled`)
 random    weights as at the start of training, others every time, scaled to the mean square of the labels
 """
 
@@ -28,23 +29,32 @@ from icl.models.constructions.ridge import ShermanMorrison
 from icl.models.constructions.zhang import ZhangOptimum
 from icl.models.transformer import Transformer
 from icl.programs import draw, predict
+from icl.references.averaging import Averaging
+from icl.references.base import Reference
+from icl.references.gradient_descent import GradientDescent
+from icl.references.ridge import Ridge
 from probes.closed_forms import best_step
+from probes.distilled import distilled
 
 # Variances of the inputs at which the optimum 1/Gamma is far from a multiple of I.
 SKEWED = Diagonal((2.0, 1.0, 0.3))
 
 
 class Subject(NamedTuple):
-    """`build` gives the learner: from a task alone where weights are set by hand, from a key too where random."""
+    """`build` gives the learner: from a task alone where weights are set by hand, from a key too where random.
+    `teacher` is the reference with the same predictions, where there is one that a small transformer can imitate."""
 
     algorithm: str
     build: Callable[[LinearRegression, PRNGKeyArray], Learner]
     random: bool = False
     skewed: bool = False
+    teacher: Callable[[LinearRegression], Reference] | None = None
 
     @property
     def variants(self) -> tuple[str, ...]:
-        return ("random",) if self.random else ("plain", "rotated")
+        if self.random:
+            return ("random",)
+        return ("plain", "rotated") if self.teacher is None else ("plain", "rotated", "distilled")
 
     def on(self, task: LinearRegression) -> LinearRegression:
         """The task with the inputs that this subject is for."""
@@ -52,6 +62,8 @@ class Subject(NamedTuple):
 
     def make(self, task: LinearRegression, variant: str, key: PRNGKeyArray) -> Learner:
         """The learner of one trial."""
+        if variant == "distilled" and self.teacher is not None:
+            return distilled(self.teacher(task), task, key)
         learner = self.build(task, key)
         return rotated(learner, key) if variant == "rotated" else learner
 
@@ -103,10 +115,13 @@ SUBJECTS: dict[str, Subject] = {
     "one step": Subject(
         "one step of gradient descent at the best rate, in linear attention",
         _by_hand(lambda task: GradientDescentWeights(rate=best_rate(task))),
+        teacher=lambda task: GradientDescent(steps=1, rate=best_rate(task)),
     ),
     "one step, one pass": Subject("the same step with the queries of all positions in one pass", _step_in_one_pass),
     "half a step": Subject(
-        "one step at half of the best rate", _by_hand(lambda task: GradientDescentWeights(rate=best_rate(task) / 2))
+        "one step at half of the best rate",
+        _by_hand(lambda task: GradientDescentWeights(rate=best_rate(task) / 2)),
+        teacher=lambda task: GradientDescent(steps=1, rate=best_rate(task) / 2),
     ),
     "four steps": Subject(
         "four steps at rate 0.4, as four loops of linear attention",
@@ -119,11 +134,14 @@ SUBJECTS: dict[str, Subject] = {
         skewed=True,
     ),
     "averaging": Subject(
-        "one step at rate 1, the moment X'y/k written into the stream", _by_hand(lambda task: ExplicitMoment(rate=1.0))
+        "one step at rate 1, the moment X'y/k written into the stream",
+        _by_hand(lambda task: ExplicitMoment(rate=1.0)),
+        teacher=lambda task: Averaging(),
     ),
     "ridge": Subject(
         "ridge at the penalty of Bayes by Sherman-Morrison, its weights written nowhere",
         _by_hand(lambda task: ShermanMorrison(penalty=penalty(task))),
+        teacher=lambda task: Ridge(penalty=penalty(task)),
     ),
     "ridge, weights kept": Subject(
         "the same ridge, its weights written into the stream",

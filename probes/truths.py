@@ -27,7 +27,8 @@ class Truth(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """One property that a probe decides about, and where it holds."""
+    """One property that a probe decides about, and where it holds. `function`: it is a property of what a learner
+    computes on prompts of its class, so that a distilled net has it where its teacher has it."""
 
     probe: str
     says: str
@@ -36,6 +37,7 @@ class Reading(NamedTuple):
     fields: Mapping[str, Any] = {}
     trials: int = 8
     prompts: int = 64
+    function: bool = False
 
 
 def _yes(right: str, **why: str) -> dict[str, Truth]:
@@ -69,6 +71,7 @@ DISTANCE = Reading(
     | _open(four_steps=OVERLAP)
     | {"GD++": Truth(None, "", OVERLAP), PASS: Truth(None, "", AGAIN)}
     | {"optimum": Truth(False, "(?!bayes$).*", "its weights are a fixed matrix times X'y")},
+    function=True,
 )
 LINEAR = Reading(
     "implicit-weights",
@@ -78,6 +81,7 @@ LINEAR = Reading(
     | _yes("linear, .*", one_step="w_k'x", half_a_step="w_k'x", four_steps="w_k'x", optimum="w_k'x", averaging="w_k'x")
     | _yes("linear, .*", ridge="w_k'x", finite_pool="w_k'x", random_attention=LINEAR_LAYER)
     | _no("not linear", nearest_neighbor="constant around almost every query", random_transformer="gelu and softmax"),
+    function=True,
 )
 _RIDGE = Truth(True, "linear, ridge .*", "its weights are those of ridge")
 _OTHER = r"(?!linear, ridge).*"
@@ -91,6 +95,7 @@ WEIGHTS = Reading(
     | _open(four_steps=OVERLAP, finite_pool="no reference is a pool, and ridge may be the nearest of them")
     | _open(random_attention="no reference is random, and ridge may be the nearest of them")
     | {"GD++": Truth(None, "", OVERLAP)},
+    function=True,
 )
 _SAME_RIDGE = Truth(True, "same, .*", "its weights are those of ridge")
 SENSITIVITY = Reading(
@@ -104,6 +109,7 @@ SENSITIVITY = Reading(
     | _open(four_steps="gd-4 has other rates, and how alike both are is not known without measuring")
     | _open(optimum="X'y times a matrix that is no multiple of I: how alike is not known without measuring")
     | {"GD++": Truth(None, "", "how alike it is to ridge is not known without measuring")},
+    function=True,
 )
 CONSTRUCTION = Reading(
     "gd-construction",
