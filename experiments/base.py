@@ -21,8 +21,9 @@ class Experiment:
 
     `paper` names the file of `experiments/claims/`. A scale (smoke, cpu, paper) makes name -> configurations that
     differ in their seed only (`seeds`). A measure takes the runs by configuration name and the scale; `needs` says
-    which names, where not all. `unmeasured` says by scale which claims are out of reach there, and why. `remarks` says
-    of a claim that was contradicted what was tried and what we believe; it stands beside that verdict alone.
+    which names, where not all; what no claim needs is trained for figures. `unmeasured` says by scale which claims are
+    out of reach there, and why. `remarks` says of a claim that was contradicted what was tried and what we believe; it
+    stands beside that verdict alone.
     """
 
     name: str

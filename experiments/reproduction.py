@@ -51,8 +51,10 @@ def reproduce(
     reasons = experiment.unmeasured.get(scale, {})
     keys = {claim.id: _key(experiment, claim, scale, named) for claim in wanted if claim.id not in reasons}
     pending = [c for c in wanted if c.id in keys and (c.id not in entries or entries[c.id].key != keys[c.id])]
-    needed = {name: named[name] for claim in pending for name in _needs(experiment, claim, named)}
-    found = _train(needed, f"{experiment.name}-{scale}", runs, watch)
+    asked = {name for claim in pending for name in _needs(experiment, claim, named)}
+    if only is None:
+        asked |= set(named).difference(*(_needs(experiment, claim, named) for claim in claims.values()))
+    found = _train({name: named[name] for name in named if name in asked}, f"{experiment.name}-{scale}", runs, watch)
     broken = {}
     for claim in wanted:
         if claim.id in reasons:

@@ -42,11 +42,11 @@ def key(claim: Claim, scale: str, identities: Mapping[str, Sequence[str]], measu
     while isinstance(measure, functools.partial):
         measure = measure.func
     named = {name: list(runs) for name, runs in identities.items()}
-    parts = [SCHEMA, version(), scale, sorted(vars(claim).items()), named, _computed(measure)]
+    parts = [SCHEMA, version(), scale, sorted(vars(claim).items()), named, computed(measure)]
     return hashlib.sha256(dumps(parts).encode()).hexdigest()[:16]
 
 
-def _computed(measure: Any) -> str:
+def computed(measure: Any) -> str:
     """The module of a measure without its comments and its EXPERIMENT: steps and seeds are in the identities of the
     runs, and remarks change no number."""
     module = inspect.getmodule(inspect.unwrap(measure))

@@ -8,32 +8,39 @@ import numpy as np
 import experiments
 import figures
 import probes
-from experiments.akyurek import DEPTHS, DIAGONAL, few_steps, gaps, penalty, readout
+from experiments.akyurek import DEPTHS, DIAGONAL, PLANE, few_steps, gaps, penalty, readout
 from icl import prng, references, style
+from icl.phase import phase
 
 QUESTION = "Which algorithm does a trained transformer run on linear functions, and where does it keep its estimates?"
 
 
 def draw(runs: Path, scale: str) -> tuple[Any, str, str]:
-    """Distance to references by position; to families by depth; the noise diagonal; read-outs by layer."""
+    """Distance to references by position; to families by depth; the plane of both; the noise diagonal; read-outs by
+    layer."""
     experiment = experiments.get("akyurek-2022")
     named = experiments.configs(experiment, scale)
-    found = {
-        name: figures.find(list(named[name]), runs, f"icl reproduce akyurek-2022 --scale {scale} --out {runs}")
-        for name in {*(f"depth {depth}" for depth in DEPTHS), *(row[0] for row in DIAGONAL.values()), "control"}
-    }
+    plane = [*(row[0] for row in PLANE), "depth 1", "depth 2", "depth 4", "penalty 1/16", "noiseless"]
+    wanted = {*plane, *(f"depth {depth}" for depth in DEPTHS), *(row[0] for row in DIAGONAL.values()), "control"}
+    command = f"icl reproduce akyurek-2022 --scale {scale} --out {runs}"
+    found = {name: figures.find(list(named[name]), runs, command) for name in sorted(wanted)}
     with style.styled() as plt:
-        figure, axes = plt.subplots(2, 2, figsize=(9.4, 6.6))
-        _by_position(axes[0, 0], found["depth 4"])
-        _by_depth(axes[0, 1], found, scale)
-        _diagonal(axes[1, 0], found, scale)
-        _readouts(axes[1, 1], found, scale)
+        figure, axes = plt.subplot_mosaic("AAABBB;CCDDEE", figsize=(11.5, 6.6))
+        _by_position(axes["A"], found["depth 4"])
+        _by_depth(axes["B"], found, scale)
+        mapped = phase([run for name in plane for run in found[name]], "depth", "noise_std")
+        mapped.draw(axes["C"])
+        axes["C"].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=6.5)
+        _diagonal(axes["D"], found, scale)
+        _readouts(axes["E"], found, scale)
     caption = (
         "Softmax transformers on interleaved tokens, d = 4, twelve pairs, noise .5 unless said; "
         f"{len(found['depth 4'])} seeds, scale {scale}; every point or thin line is a seed. Top left: median squared "
         "distance per dim of the depth-4 nets to references after k examples. Top right: mean squared distance per dim "
         "to Bayes, to the best ridge, and to at most four gradient steps at the best single rate; lines are medians. "
-        "Bottom left: penalty of the nearest ridge, depth 4, beside the penalty of Bayes. Bottom right: held-out error "
+        "Bottom left: nearest family by depth and noise, by majority of seeds, with its median parameter and "
+        f"distance ({mapped.normalization.replace('_', ' ')}). Bottom middle: penalty of the nearest ridge, depth 4, "
+        "beside the penalty of Bayes. Bottom right: held-out error "
         "of read-outs from the depth-8 nets over the target's mean square; dashed: nets whose task never changes, on "
         "the same prompts."
     )
@@ -94,7 +101,7 @@ def _readouts(axis: Any, found: Any, scale: str) -> None:
             if name == "control" and kind == "moment":
                 continue
             for number, run in enumerate(found[name]):
-                errors = readout(kind, run, scale)["mlp"].mean(1)
+                errors = readout(run, kind, scale)["mlp"].mean(1)
                 label = words + (", control" if name == "control" else "") if number == 0 else None
                 axis.plot(
                     range(len(errors)), errors, linestyle=dash, color=style.PALETTE[index], alpha=0.7, label=label

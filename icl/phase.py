@@ -66,27 +66,31 @@ class Phase(NamedTuple):
 
     def plot(self) -> Any:
         """The map. Returns a matplotlib figure."""
-        xs, ys = (_ordered(values) for values in ({c.x for c in self.cells}, {c.y for c in self.cells}))
-        families = sorted({c.family for c in self.cells})
+        columns, rows = len({c.x for c in self.cells}), len({c.y for c in self.cells})
         with style.styled() as plt:
-            figure, axis = plt.subplots(figsize=(1.3 * len(xs) + 2.6, 0.8 * len(ys) + 1.4))
-            for cell in self.cells:
-                column, row = xs.index(cell.x), ys.index(cell.y)
-                color = "#DDDDDD" if cell.family == UNDECIDED else style.PALETTE[families.index(cell.family) % 8]
-                box = plt.Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=color, alpha=0.45, edgecolor="white")
-                axis.add_patch(box)
-                words = f"{cell.parameter:.3g}\n({cell.distance:.2g})" if cell.fits else "?"
-                axis.text(column, row, words, ha="center", va="center", fontsize=8)
-            for index, family in enumerate(families):
-                color = "#DDDDDD" if family == UNDECIDED else style.PALETTE[index % 8]
-                axis.plot([], [], "s", color=color, alpha=0.45, label=family)
-            axis.set(xlabel=self.x, ylabel=self.y, xlim=(-0.5, len(xs) - 0.5), ylim=(-0.5, len(ys) - 0.5))
-            axis.set_xticks(range(len(xs)), [str(x) for x in xs])
-            axis.set_yticks(range(len(ys)), [str(y) for y in ys])
-            axis.grid(False)
+            figure, axis = plt.subplots(figsize=(1.3 * columns + 2.6, 0.8 * rows + 1.4))
+            self.draw(axis)
             axis.set_title(f"nearest family: its parameter (distance, {self.normalization.replace('_', ' ')})")
             figure.legend(loc="outside right center")
             return figure
+
+    def draw(self, axis: Any) -> None:
+        """The map on axes of a figure, with one labelled handle for every family."""
+        xs, ys = (_ordered(values) for values in ({c.x for c in self.cells}, {c.y for c in self.cells}))
+        families = sorted({c.family for c in self.cells})
+        colors = {family: style.PALETTE[index % 8] for index, family in enumerate(families)} | {UNDECIDED: "#DDDDDD"}
+        for cell in self.cells:
+            column, row = xs.index(cell.x), ys.index(cell.y)
+            sides = np.array([column - 0.5, column + 0.5]), np.array([row - 0.5, row + 0.5])
+            axis.fill_between(sides[0], *sides[1], color=colors[cell.family], alpha=0.45, edgecolor="white")
+            words = f"{cell.parameter:.3g}\n({cell.distance:.2g})" if cell.fits else "?"
+            axis.text(column, row, words, ha="center", va="center", fontsize=8)
+        for family in families:
+            axis.plot([], [], "s", color=colors[family], alpha=0.45, label=family)
+        axis.set(xlabel=self.x, ylabel=self.y, xlim=(-0.5, len(xs) - 0.5), ylim=(-0.5, len(ys) - 0.5))
+        axis.set_xticks(range(len(xs)), [str(x) for x in xs])
+        axis.set_yticks(range(len(ys)), [str(y) for y in ys])
+        axis.grid(False)
 
 
 def phase(runs: Sequence[Run], x: str, y: str, prompts: int = 512) -> Phase:
