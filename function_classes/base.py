@@ -114,6 +114,8 @@ class FunctionClass(Fields):
     """
 
     registry: ClassVar[Registry] = Registry("function class", "function_classes", "icl.function_classes")
+    # The one line that a reader of its sheet should take from it.
+    lesson: ClassVar[str] = ""
     points: int
 
     @property

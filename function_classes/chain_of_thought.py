@@ -40,6 +40,10 @@ class ChainOfThought(FunctionClass):
     (5, 3, 2)
     """
 
+    lesson = (
+        "Shown intermediates turn one deep regression into shallow ones; hidden ones leave no Bayes predictor known."
+    )
+
     dim: int = setting(5, "number of coordinates of the input and of every layer", at_least=1)
     points: int = setting(20, "positions in a prompt", at_least=1)
     layers: int = setting(3, "number of layers of the random network", at_least=1)

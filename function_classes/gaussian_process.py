@@ -16,6 +16,8 @@ from function_classes.spaces import Real
 # Single precision cannot tell a smooth kernel's matrix from a singular one. This share of scale^2 stands on its
 # diagonal, in the generator and in the posterior alike, so that Bayes stays exact.
 NUGGET = 1e-6
+# Points whose value is known better than this share of scale^2 from those before them tell `evaluate` nothing new.
+RESOLUTION = 3e-5
 
 
 class Draw(NamedTuple):
@@ -43,6 +45,8 @@ class GaussianProcess(FunctionClass):
     >>> print(bool(jnp.all(task.evaluate(prompt.latent, prompt.xs[::-1]) == prompt.ys[::-1])))
     True
     """
+
+    lesson = "Smooth functions need neighbors: kernel regression is Bayes, every linear learner stays near the null."
 
     dim: int = setting(1, "number of input coordinates", at_least=1)
     points: int = setting(20, "positions in a prompt", at_least=1)
@@ -79,7 +83,7 @@ class GaussianProcess(FunctionClass):
         decided, new = latent.xs.shape[0], xs.shape[0]
         everything = jnp.concatenate([latent.xs, xs])
         start = jnp.concatenate([latent.values, jnp.zeros(new)])
-        posterior = kernel_filter(self._covariance(everything, everything), start, NUGGET * self.scale**2)
+        posterior = kernel_filter(self._covariance(everything, everything), start, NUGGET * self.scale**2, RESOLUTION)
         key = jax.random.wrap_key_data(latent.seed)
         noise = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(key, i)))(jnp.arange(decided, decided + new))
         white = jnp.concatenate([posterior.whitened[:decided], noise])

@@ -32,6 +32,11 @@ class LetterDigit(FunctionClass):
       5  2  4
     """
 
+    lesson = (
+        "What follows a letter is known exactly once the letter has been seen: an induction head suffices, "
+        "counts do not."
+    )
+
     points: int = setting(10, "symbols in a stream", at_least=1)
     letters: int = setting(4, "number n of letters, and of digits", at_least=1)
 

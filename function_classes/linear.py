@@ -23,6 +23,10 @@ class LinearRegression(FunctionClass):
     [2.]
     """
 
+    lesson = (
+        "Ridge at the penalty of the noise is Bayes; least squares peaks where k = dim, gradient descent stops early."
+    )
+
     dim: int = setting(5, "number of input coordinates", at_least=1)
     points: int = setting(16, "positions in a prompt", at_least=1)
     noise_std: float = setting(0.5, "standard deviation of the label noise, in the unit of y", at_least=0)

@@ -27,6 +27,8 @@ class Markov(FunctionClass):
     0.500 0.500 0.667 0.750
     """
 
+    lesson = "Add-alpha counts of the right order are Bayes; fewer orders keep a gap, more learn slowly."
+
     points: int = setting(32, "symbols in a stream", at_least=1)
     symbols: int = setting(3, "size of the alphabet", at_least=2)
     order: int = setting(1, "how many symbols the next one depends on", at_least=0)

@@ -30,6 +30,8 @@ class RandomCovariance(LinearRegression):
     [2.]
     """
 
+    lesson = "Ridge stays Bayes whatever the covariance; one gradient step has no rate that fits all of them."
+
     def sample_latent(self, key: PRNGKeyArray) -> CovariantTask:
         weights, eigenvalues = jax.random.split(key)
         return CovariantTask(super().sample_latent(weights), jax.random.exponential(eigenvalues, (self.dim,)))

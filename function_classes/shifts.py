@@ -144,6 +144,8 @@ class ShiftedInputs(FunctionClass):
     True
     """
 
+    lesson = "Conditioned on other inputs the same posterior is exact; learners with a tuned rate are not."
+
     points: int = setting(16, "positions in a prompt", at_least=1)
     base: FunctionClass = setting(LinearRegression(), "the class whose inputs are changed")
     shift: Shift = setting(ScaleInputs(), "what happens to every input")

@@ -221,6 +221,21 @@ def plot(
 
 
 @app.command()
+def gallery(
+    classes: Annotated[bool, typer.Option("--classes", help="the sheets of all function classes")] = False,
+    save: Annotated[Path, typer.Option(help="folder for the page and its pictures")] = Path("gallery"),
+    prompts: Annotated[int, typer.Option(min=8)] = 512,
+) -> None:
+    """One page with the sheet of every function class, and what to take from it."""
+    from function_classes.fields import ConfigError, Problem
+    from icl.console import sheets
+
+    if not classes:
+        raise ConfigError([Problem("gallery", "which one? icl gallery --classes")])
+    typer.echo(sheets.gallery(save, prompts))
+
+
+@app.command()
 def figure(
     name: Annotated[str, typer.Argument(help="a figure (icl list figures)")],
     scale: Scale = "cpu",

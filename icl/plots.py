@@ -53,23 +53,33 @@ def learning_curve(
 
 def error_by_position(table: Table, title: str) -> Any:
     """Error after k examples with 95 % intervals, for every predictor of the table; beside it the distance to Bayes."""
-    metrics = set(table["metric"].tolist())
-    error = "clipped_squared_error" if "clipped_squared_error" in metrics else "nll"
-    shown = [error] + (["distance"] if "distance" in metrics else [])
-    names = list(dict.fromkeys(table["predictor"].tolist()))
+    count = len(shown(table))
     with style.styled() as plt:
-        figure, axes = plt.subplots(1, len(shown), figsize=(3.9 * len(shown) + 1.8, 3.4), squeeze=False)
-        for axis, metric in zip(axes[0], shown, strict=True):
-            smallest = _panel(axis, table, metric, names)
-            axis.set(xlabel="examples seen, k", ylabel=_label(table, metric))
-            if metric == "distance" or (metric != "nll" and smallest > 0):  # nats have no ratio scale
-                axis.set_yscale("log")
-            if metric == "distance":
-                axis.set_ylim(bottom=max(smallest / 2, FLOOR))
+        figure, axes = plt.subplots(1, count, figsize=(3.9 * count + 1.8, 3.4), squeeze=False)
+        draw_errors(list(axes[0]), table)
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right center")
         figure.suptitle(title, fontsize=10)
         return figure
+
+
+def shown(table: Table) -> list[str]:
+    """The metrics that are drawn: an error, and the distance to Bayes where it is known."""
+    metrics = set(table["metric"].tolist())
+    error = "clipped_squared_error" if "clipped_squared_error" in metrics else "nll"
+    return [error] + (["distance"] if "distance" in metrics else [])
+
+
+def draw_errors(axes: Sequence[Any], table: Table) -> None:
+    """The metrics of `shown` on as many axes."""
+    names = list(dict.fromkeys(table["predictor"].tolist()))
+    for axis, metric in zip(axes, shown(table), strict=True):
+        smallest = _panel(axis, table, metric, names)
+        axis.set(xlabel="examples seen, k", ylabel=_label(table, metric))
+        if metric == "distance" or (metric != "nll" and smallest > 0):  # nats have no ratio scale
+            axis.set_yscale("log")
+        if metric == "distance":
+            axis.set_ylim(bottom=max(smallest / 2, FLOOR))
 
 
 def _panel(axis: Any, table: Table, metric: str, names: Sequence[str]) -> float:

@@ -1,7 +1,7 @@
 """Every probe that applies to a run, in one folder with one page: questions, answers, rules, pictures.
 
-The page is static HTML beside the folders of the probes, with relative links: it opens by a double click, prints, and
-can be sent along with its folder. Each folder holds what `ProbeResult.save` writes, the vector picture included.
+The page is static HTML beside the folders of the probes, with relative links. Each folder holds what `ProbeResult.save`
+writes, the vector picture included.
 """
 
 import html
@@ -12,14 +12,9 @@ from typing import Any, NamedTuple
 from jaxtyping import PRNGKeyArray
 
 from function_classes.base import NotAvailable
+from icl.pages import document
 from icl.runs import atomic
 from probes.base import Probe, ProbeResult
-
-STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#111}"
-    "img{max-width:100%;height:auto}h2{margin-top:2.5rem;border-top:1px solid #ccc;padding-top:1rem}"
-    ".answer{white-space:pre-line;font-weight:600}.rule,footer{color:#555;font-size:.85rem}"
-)
 
 
 class Outcome(NamedTuple):
@@ -62,9 +57,7 @@ def render(outcomes: list[Outcome], title: str, origin: str) -> str:
     parts = [section for outcome in outcomes for section in _section(outcome)]
     skipped = [f"<li><b>{html.escape(o.name)}</b>: {html.escape(o.reason)}</li>" for o in outcomes if o.result is None]
     rest = ["<h2>Not applicable</h2>", "<ul>", *skipped, "</ul>"] if skipped else []
-    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
-    lines = ["<!doctype html>", f'<html lang="en"><head>{head}</head><body>', f"<h1>{html.escape(title)}</h1>"]
-    return "\n".join([*lines, *parts, *rest, f"<footer>{html.escape(origin)}</footer>", "</body></html>", ""])
+    return document(title, [*parts, *rest], origin)
 
 
 def _section(outcome: Outcome) -> list[str]:

@@ -1,26 +1,58 @@
-"""`icl plot CLASS`: what a function class looks like before anything is trained on it."""
+"""`icl plot CLASS` and `icl gallery --classes`: what function classes look like before anything is trained on them."""
 
+import html
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import typer
 
-from icl import custom, plots, prng, references, style
+from function_classes.base import FunctionClass, names
+from icl import custom, prng, style
 from icl.console import options
 from icl.console.machine import keep_programs
-from icl.evaluation import evaluate
+from icl.pages import document
+from icl.runs import atomic
+from icl.sheets import sheet
 
 
 def draw(task: str, settings: Sequence[tuple[str, str]], save: Path, prompts: int = 512) -> str:
-    """A sample prompt as text; errors of Bayes and the standard references by position as PNG and PDF."""
+    """A sample prompt and the table as text; the sheet as PNG and PDF."""
     keep_programs()
     config = options.configs(custom.resolve(task), settings, None, None)[0]
     chosen: Any = config.task
-    predictors = {"bayes": chosen.bayes} if chosen.bayes_kind.kind != "none" else {}
-    predictors |= references.standard(chosen)
-    table = evaluate(predictors, chosen, key=prng.stream(config.seed, "evaluation"), prompts=prompts)
-    figure = plots.error_by_position(table, f"{chosen.name}: Bayes and references, {prompts} prompts")
-    paths = style.save(figure, save, origin=f"function class {chosen.name}")
+    drawn = sheet(chosen, seed=config.seed, prompts=prompts)
+    paths = style.save(drawn.figure, save, origin=f"function class {chosen.name}")
     sample = repr(chosen.sample(jax.random.fold_in(prng.stream(config.seed, "evaluation"), 0)))
-    return "\n".join([sample, "", str(table), *map(str, paths)])
+    return "\n".join([sample, "", str(drawn.table), *map(str, paths)])
+
+
+def gallery(save: Path, prompts: int = 512) -> Path:
+    """The sheets of all registered classes with their defaults, and the page of them, whose path is returned. Says on
+    standard error what is drawn."""
+    keep_programs()
+    body = []
+    for name in names():
+        typer.echo(name, err=True)
+        task: Any = FunctionClass.registry.get(name)
+        style.save(sheet(task, prompts=prompts).figure, save / name, origin=f"function class {name}")
+        body += _section(task)
+    page = save / "function-classes.html"
+    atomic.write_atomic(
+        page, document("Function classes", body, f"defaults of every class, {prompts} prompts").encode()
+    )
+    return page
+
+
+def _section(task: Any) -> list[str]:
+    name, kind = task.name, task.bayes_kind
+    what = " ".join((type(task).__doc__ or "").split("\n\n")[0].split())
+    optimal = kind.kind + (f": {kind.detail}" if kind.detail else "")
+    return [
+        f'<h2 id="{name}">{name}</h2>',
+        f"<p>{html.escape(what)}</p>",
+        f'<p><img src="{name}.png" alt="sheet of {name}"></p>',
+        f'<p class="answer">{html.escape(task.lesson)}</p>',
+        f'<p class="rule">Bayes: {html.escape(optimal)}. <a href="{name}.pdf">PDF</a></p>',
+    ]

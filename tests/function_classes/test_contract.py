@@ -71,6 +71,11 @@ def test_fields_are_free_flags_and_documented(name):
     assert all(field.metadata["rule"].doc for field in fields)
 
 
+@pytest.mark.parametrize("name", fc.names())
+def test_every_class_says_what_its_sheet_shows(name):
+    assert FunctionClass.registry.find(name).lesson.endswith(".")
+
+
 def test_configuration_survives_json(case):
     assert build(FunctionClass, json.loads(json.dumps(dump(case.task)))) == case.task
 

@@ -148,3 +148,15 @@ def test_points_may_exceed_what_is_well_conditioned():
     bayes = jax.jit(task.bayes)(prompt)
     assert np.all(np.isfinite(bayes.mean))
     assert np.abs(bayes.mean - prompt.ys)[30:].max() < 0.05
+
+
+@pytest.mark.parametrize("number", [40, 400])
+def test_a_smooth_function_at_hundreds_of_points_keeps_its_law(number):
+    """Ten points a lengthscale apart by .01: single precision sees a singular matrix, and values must not notice."""
+    task, grid = fc.get("gaussian-process"), jnp.linspace(-2, 2, number)[:, None]
+    drawn = jax.vmap(lambda key: task.evaluate(task.sample_latent(key), grid))(jax.random.split(jax.random.key(3), 400))
+    found, wanted = np.cov(np.asarray(drawn, float).T), np.asarray(task._covariance(grid, grid), float)
+    # A sample covariance of 400 draws has standard errors of at most sqrt(2 / 400).
+    assert np.abs(found - wanted).max() < 6 * np.sqrt(2 / 400)
+    steps = np.diff(np.asarray(drawn, float), axis=1).std(0)
+    assert steps.max() < 1.5 * (4 / (number - 1)) / 0.6 + 2e-2
