@@ -73,8 +73,8 @@ class GdConstruction(Probe):
             return f"needs linear attention, whose products are its function, not {type(mixer).__name__}; {WORKS}"
         if isinstance(mixer, LinearHeads) and mixer.query.bias is not None:
             return "needs projections without biases; train with --mixer.bias false"
-        if not isinstance(predictor.layout, Joint) or predictor.layout.marker:
-            return "needs tokens (x, y) and nothing else: layout joint with marker false"
+        if not isinstance(predictor.layout, Joint) or predictor.layout.marker or network.codes:
+            return "needs tokens (x, y) and nothing else: layout joint with marker false, no codes of positions"
         return None
 
     def measure(self, predictor: Learner, task: Any, key: PRNGKeyArray, prompts: int) -> ProbeResult:

@@ -2,19 +2,22 @@
 
 Von Oswald et al. 2022 compare a trained net with gradient descent by three numbers: the mean absolute difference of the
 predictions, the mean norm of the difference of the sensitivities ("model diff"), and their mean cosine ("model cos").
-For a predictor that is linear in the query the sensitivity is its weight vector.
+For a predictor that is linear in the query the sensitivity is its weight vector. Inside a network they ask of a token
+which tokens it depends on: `token_sensitivities`.
 """
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.base import FunctionClass, Predictor, Prompt
-from icl import references
+from icl import references, taps
 from icl.errors import run, settle
+from icl.models.base import Learner
 from icl.programs import as_data, call, compiled
 from icl.references.base import LinearPredictor
 from icl.resampling import mean_intervals, resamples
@@ -90,6 +93,36 @@ def _sensitivities(predictor: Predictor, batch: Prompt) -> Float[Array, "B P D"]
         return jax.lax.map(at, jnp.arange(points))
 
     return jax.lax.map(one, batch, batch_size=64)
+
+
+def token_sensitivities(learner: Learner, batch: Prompt, site: str) -> Float[np.ndarray, "B T T"]:
+    """|d s_i / d e_j|, the Frobenius norm, for the tokens s at a site of the network (`blocks.0.residual`: after the
+    first layer) and the layout's tokens e, in the pass that training makes. Codes of positions are no part of e."""
+    points = batch.ys.shape[1]
+    ids = learner.layout.position_ids(points, learner.signature)
+    visible = learner.layout.visible(points, learner.signature)
+
+    @eqx.filter_jit
+    def norms(learner: Learner, batch: Prompt) -> Float[Array, "B T T"]:
+        def reached(tokens: Float[Array, "T F"]) -> Float[Array, "T E"]:
+            return taps.capture(learner.network, tokens, ids, visible, at=site)[1][site]
+
+        def one(prompt: Prompt) -> Float[Array, "T T"]:
+            slopes = jax.jacfwd(reached)(learner.layout.tokens(prompt, learner.signature))
+            return jnp.sqrt(jnp.sum(jnp.square(slopes), (1, 3)))
+
+        return jax.lax.map(one, batch)
+
+    return np.asarray(norms(learner, batch.hide()))
+
+
+def dominance(norms: Float[np.ndarray, "B T T"], tokens: np.ndarray, sources: np.ndarray) -> float:
+    """How much more each of `tokens` depends on its source than on any other token but itself: the mean over prompts
+    and tokens of the norm for the source, over that of the largest of the others'. 1 where none stands out."""
+    means = np.mean(norms, 0)[tokens]
+    own, index = np.arange(len(tokens)), np.arange(norms.shape[-1])[None, :]
+    others = np.where((index == tokens[:, None]) | (index == sources[:, None]), 0.0, means)
+    return float(means[own, sources].sum() / np.max(others, 1).sum())
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -10,31 +10,37 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from function_classes.base import FunctionClass, NotAvailable
-from function_classes.fields import setting
+from function_classes.fields import Problem, setting
 from icl.layouts import Joint, Layout, Signature
 from icl.models.base import Learner, ModelConfig
 from icl.models.mixers import Mixer, MixerConfig
 from icl.models.mixers.base import Visible
 from icl.models.mixers.linear import LinearAttention
-from icl.models.parts import affine
+from icl.models.parts import affine, sinusoids
 from icl.taps import tap
 
 
 @ModelConfig.registry.add("attention-only", papers=("von-oswald-2022", "zhang-2023"))
 class AttentionOnly(ModelConfig):
-    """e <- e + damping * mixer(e), `depth` times: no read-in, no MLP, no norm, no positions.
+    """e <- e + damping * mixer(e), `depth` times: no read-in, no MLP, no norm.
 
     The width is the layout's number of channels, and the prediction is the y slot of the query token, or minus it (von
     Oswald: a step of gradient descent subtracts there what it adds to the prediction). `recurrent` applies one set of
     weights `depth` times; `loop` applies a trained one any other number of times. `init_scale` is the variance of the
     projections times their fan-in and depth, as von Oswald et al. scale theirs: std = sqrt(init_scale / (depth fan_in))
     / .8796; a mixer with weights of its own at the start does not read it.
+
+    With `positions = sinusoidal` every token gets `code_size` more channels behind those of the layout, its position's
+    code (`sinusoids`), as where von Oswald et al. put x and y into separate tokens. Codes exist for any length.
     """
 
     layout: Layout = setting(Joint(query="last", marker=False, sees_itself=False), "how examples become tokens")
     depth: int = setting(1, "number of layers or loops, L", at_least=1, at_most=1024)
     heads: int = setting(1, "attention heads, H", at_least=1)
     mixer: MixerConfig = setting(LinearAttention(), "what mixes tokens")
+    mixers: tuple[MixerConfig, ...] = setting((), "the mixer of every layer, where they differ; none: mixer", absent=())
+    positions: Literal["none", "sinusoidal"] = setting("none", "how tokens know their place", absent="none")
+    code_size: int = setting(10, "channels of a position's code", at_least=2, absent=10)
     recurrent: bool = setting(False, "one set of weights, applied depth times")
     damping: float = setting(1.0, "multiplies what a layer adds", above=0)
     clip_tokens: float | None = setting(None, "bound on every entry after every layer; none: not clipped", above=0)
@@ -45,25 +51,44 @@ class AttentionOnly(ModelConfig):
     def usual_layout(cls, signature: Signature) -> Layout:
         return Joint(query="last", marker=False, sees_itself=False)
 
+    def problems(self):
+        if self.mixers and self.recurrent:
+            yield Problem("mixers", "one set of weights has one mixer; leave mixers out, or use recurrent false")
+        elif self.mixers and len(self.mixers) != self.depth:
+            yield Problem("mixers", f"must be one for each of the {self.depth} layers, got {len(self.mixers)}")
+        if self.code_size % 2:
+            yield Problem("code_size", f"must be even, a sine and a cosine of each frequency; got {self.code_size}")
+
+    @property
+    def stack(self) -> tuple[MixerConfig, ...]:
+        """The mixer of every set of weights."""
+        return self.mixers or (self.mixer,) * (1 if self.recurrent else self.depth)
+
+    def width(self, signature: Signature) -> int:
+        """E: the channels of the layout and of the codes."""
+        return self.layout.features(signature) + (self.code_size if self.positions == "sinusoidal" else 0)
+
     def refuses(self, task: FunctionClass) -> list[tuple[str, str]]:
         signature, found = Signature.of(task), super().refuses(task)
         if not found and self.layout.slot(signature) is None:
             words = f"layout {self.layout.name!r} has no y slot in its queries, where attention-only reads; use joint"
             found.append(("layout", words))
-        reason = None if found else self.mixer.refuses(self.layout.features(signature), self.heads)
-        return found + ([("heads", reason)] if reason else [])
+        reasons = [] if found else [mixer.refuses(self.width(signature), self.heads) for mixer in self.stack]
+        return found + [("heads", reason) for reason in dict.fromkeys(reasons) if reason]
 
     def make(self, task: FunctionClass, *, key: PRNGKeyArray) -> Learner:
         signature = Signature.of(task)
-        slot, width = self.layout.slot(signature), self.layout.features(signature)
+        slot, width = self.layout.slot(signature), self.width(signature)
         if slot is None:
             raise NotAvailable(f"layout {self.layout.name!r} has no y slot in its queries")
         init = self.init_scale / self.depth
-        keys = jax.random.split(key, 1 if self.recurrent else self.depth)
-        layers = tuple(Layer(self.mixer.make(width, self.heads, self.depth, init, key=k)) for k in keys)
+        pairs = zip(self.stack, jax.random.split(key, len(self.stack)), strict=True)
+        layers = tuple(Layer(mixer.make(width, self.heads, self.depth, init, key=k)) for mixer, k in pairs)
         sign = 1.0 if self.reads == "y" else -1.0
         loops = self.depth if self.recurrent else None
-        network = AttentionOnlyNetwork(layers, loops, self.damping, self.clip_tokens, (slot.start, slot.stop), sign)
+        codes = self.code_size if self.positions == "sinusoidal" else 0
+        slots = slot.start, slot.stop
+        network = AttentionOnlyNetwork(layers, loops, self.damping, self.clip_tokens, slots, sign, codes)
         return Learner(network, self.layout, signature)
 
 
@@ -104,10 +129,11 @@ def _clip(x: Array, bound: float | None) -> Array:
 
 
 class AttentionOnlyNetwork(eqx.Module):
-    """Tokens (T, E) to the y slot (R, O) of the rows that are read. `loops` is None where layers have own weights.
+    """Tokens (T, F) to the y slot (R, O) of the rows that are read. `loops` is None where layers have own weights.
 
-    With a `frame` F, tokens enter as e F and are read as e F'. For an orthogonal F that is the same function class in
-    other coordinates; None stands for the identity.
+    A token e is the layout's F channels and `codes` channels of its position's code, E in all. With a `frame` G, tokens
+    enter as e G and are read as e G'. For an orthogonal G that is the same function class in other coordinates; None
+    stands for the identity.
     """
 
     blocks: tuple[Layer, ...]
@@ -116,16 +142,17 @@ class AttentionOnlyNetwork(eqx.Module):
     clip: float | None = eqx.field(static=True)
     slot: tuple[int, int] = eqx.field(static=True)
     sign: float = eqx.field(static=True)
+    codes: int = eqx.field(static=True, default=0)
     frame: Float[Array, "E E"] | None = None
 
     def __call__(
         self,
-        tokens: Float[Array, "T E"],
+        tokens: Float[Array, "T F"],
         position_ids: Int[Array, "T"] | np.ndarray,
         visible: Visible | None = None,
         rows: tuple[int, ...] | None = None,
     ) -> Float[Array, "R O"]:
-        x = tap(self._enter(tokens), "residual")
+        x = tap(self._enter(tokens, position_ids), "residual")
         if self.loops is None:
             for layer in self.blocks:
                 x = layer(x, visible, self.damping, self.clip)
@@ -137,18 +164,23 @@ class AttentionOnlyNetwork(eqx.Module):
 
     def batched(
         self,
-        tokens: Float[Array, "B T E"],
+        tokens: Float[Array, "B T F"],
         position_ids: np.ndarray,
         visible: np.ndarray | None = None,
         rows: tuple[int, ...] | None = None,
     ) -> Float[Array, "B R O"]:
         *early, last = self.blocks if self.loops is None else self.blocks * self.loops
-        x = self._enter(tokens)
+        x = self._enter(tokens, position_ids)
         for layer in early:
             x = layer.batched(x, visible, None, self.damping, self.clip)
         return self.read_out(last.batched(x, visible, rows, self.damping, self.clip))
 
-    def _enter(self, tokens: Float[Array, "*B T E"]) -> Float[Array, "*B T E"]:
+    def _enter(
+        self, tokens: Float[Array, "*B T F"], position_ids: Int[Array, "T"] | np.ndarray
+    ) -> Float[Array, "*B T E"]:
+        if self.codes:
+            code = sinusoids(position_ids, self.codes, tokens.dtype)
+            tokens = jnp.concatenate([tokens, jnp.broadcast_to(code, (*tokens.shape[:-1], self.codes))], -1)
         return tokens if self.frame is None else affine(tokens, self.frame, None)
 
     def read_out(self, x: Float[Array, "*B R E"]) -> Float[Array, "*B R O"]:

@@ -1,4 +1,4 @@
-"""Linear maps, normalization and the MLP, shared by every architecture. All act on any leading axes."""
+"""Linear maps, normalization, the MLP and codes of positions, shared by every architecture."""
 
 import math
 from typing import Literal
@@ -6,7 +6,8 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 Init = Literal["gpt2", "fan-in"] | float
 
@@ -92,6 +93,21 @@ class MLP(eqx.Module):
     def __call__(self, x: Float[Array, "*N E"]) -> Float[Array, "*N E"]:
         hidden = self.up(x)
         return self.down(ACTIVATIONS[self.activation](hidden) if self.gate is None else hidden * self.gate(x))
+
+
+def sinusoids(ids: Int[Array, "T"] | np.ndarray, size: int, dtype: jnp.dtype) -> Float[Array, "T C"]:
+    """Codes of positions t (Vaswani et al. 2017): channels 2i and 2i + 1 are sin and cos of t / 10000^(2i / size).
+
+    `size` is even. For any shift one and the same matrix, a rotation of every pair, maps the code of t to that of t
+    plus the shift.
+    """
+    angles = jnp.asarray(ids, dtype)[:, None] * jnp.asarray(frequencies(size), dtype)[None, :]
+    return jnp.stack([jnp.sin(angles), jnp.cos(angles)], -1).reshape(angles.shape[0], size)
+
+
+def frequencies(size: int) -> Float[np.ndarray, "N"]:
+    """Radians per position of every pair of channels."""
+    return 10000.0 ** (-np.arange(0, size, 2) / size)
 
 
 ACTIVATIONS = {"gelu": jax.nn.gelu, "relu": jax.nn.relu}

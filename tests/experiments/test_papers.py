@@ -47,6 +47,27 @@ def test_one_step_is_judged_to_be_one_step():
         assert values(von_oswald.construction(runs, "smoke")) < 1e-10
 
 
+def reading_the_token_after(learner):
+    """Scores with queries and keys exchanged: every token copies from the one after it."""
+    where = lambda m: (m.network.blocks[0].mixer.query, m.network.blocks[0].mixer.key)  # noqa: E731
+    return eqx.tree_at(where, learner, where(learner)[::-1])
+
+
+def test_copying_and_then_one_step_is_judged_to_be_that():
+    """The loss is that of one step; what makes it is seen, and neither in the reverse copy nor in random nets."""
+    made = Construction.registry.get("copy-then-step", rate=von_oswald.BEST_RATE).make(von_oswald._task())
+    config = von_oswald._configs(1, dict.fromkeys(von_oswald.NETS, 1))["copy"][0]
+    random = [config.change(init_scale=s).model.make(config.task, key=jax.random.key(int(s))) for s in (0.02, 2.0)]
+    learners = [made, reading_the_token_after(made), *random]
+    found = von_oswald.copying({"copy": [SimpleNamespace(model=learner) for learner in learners]}, "smoke")
+    prompts = von_oswald.tasks("smoke")
+    step = von_oswald.half(von_oswald.descend(prompts, 1, von_oswald.BEST_RATE), prompts)
+    np.testing.assert_allclose(values(found)[0], np.mean(step) / von_oswald.ONE_STEP, rtol=1e-4)
+    assert np.all(values(found)[1:] > 1.5)
+    np.testing.assert_array_equal(values(found, 1)[:, 0], [1, 0, 0, 0])
+    assert von_oswald.bound(made)[0] > 1e3
+
+
 def test_another_rate_is_seen():
     runs = steps(0.5)
     np.testing.assert_allclose(values(von_oswald.implied_rate(runs, "smoke")), 0.5, rtol=1e-5)

@@ -24,6 +24,8 @@ from tests.harness import Interventions
 
 TASK = fc.get("linear-regression", dim=3, points=5)
 ONE = {"name": "joint", "query": "last", "marker": False, "sees_itself": False}
+APART = {"name": "interleaved", "channels": "separate"}
+COPY = {"depth": 2, "layout": APART | {"query": "last"}, "positions": "sinusoidal", "code_size": 4}
 MIXERS = {
     "linear": {"name": "linear", "key_size": 2},
     "linear-count": {"name": "linear", "normalizer": "count", "bias": True},
@@ -44,7 +46,9 @@ CASES = {
     "zhang": {"mixer": MIXERS["merged"], "heads": 2, "layout": ONE | {"sees_itself": True}},
     "softmax": {"mixer": MIXERS["softmax"], "depth": 2},
     "every": {"mixer": MIXERS["linear-count"], "depth": 2, "layout": ONE | {"query": "every"}},
-    "interleaved": {"mixer": MIXERS["merged-sum"], "layout": {"name": "interleaved", "channels": "separate"}},
+    "interleaved": {"mixer": MIXERS["merged-sum"], "layout": APART},
+    "interleaved-codes": {"mixer": MIXERS["linear-count"], "depth": 2, "layout": APART, "positions": "sinusoidal"},
+    "copy": COPY | {"mixers": (MIXERS["softmax"], MIXERS["linear"])},
 }
 
 
@@ -161,6 +165,35 @@ def prompt_of_one(prompt: Prompt) -> Prompt:
     return jax.tree.map(lambda a: a[None], prompt.hide())
 
 
+def test_codes_stand_behind_the_tokens_and_a_rotation_shifts_them():
+    learner, prompt = make(**COPY), TASK.sample(jax.random.key(13))
+    tokens, ids = learner.layout.tokens(prompt, learner.signature), np.arange(9)
+    _, seen = taps.capture(learner.network, tokens, ids, at="residual")
+    np.testing.assert_array_equal(seen["residual"][:, :4], tokens)
+    code = seen["residual"][:, 4:]
+    angles = np.outer(ids, [1.0, 0.01])
+    wanted = np.stack([np.sin(angles), np.cos(angles)], -1).reshape(9, 4)
+    np.testing.assert_allclose(code, wanted, atol=1e-6)
+    # Inner products of codes are sums of cosines of the distance alone.
+    np.testing.assert_allclose(code @ code.T, np.cos(angles[:, None] - angles[None]).sum(-1), atol=1e-5)
+
+
+def test_codes_have_no_longest_prompt():
+    learner = make(**CASES["copy"])
+    assert learner.max_points is None
+    longer = fc.get("linear-regression", dim=3, points=90).sample(jax.random.key(14))
+    assert np.all(np.isfinite(eqx.filter_jit(learner)(longer).mean))
+
+
+def test_without_codes_the_order_of_the_examples_is_not_seen_and_with_them_it_is():
+    prompt, order = TASK.sample(jax.random.key(15)).hide(), np.array([2, 0, 3, 1, 4])
+    both = prompt, Prompt(prompt.xs[order], prompt.ys[order])
+    for positions, seen in [("none", False), ("sinusoidal", True)]:
+        learner = make(**(CASES["copy"] | {"positions": positions}))
+        a, b = (float(learner.batched(prompt_of_one(one)).mean[0, -1]) for one in both)
+        assert (abs(a - b) > 1e-3 * abs(a)) == seen
+
+
 def test_site_names_are_frozen():
     prompt, mixer = TASK.sample(jax.random.key(12)), {"query", "key", "value", "scores", "heads", "output"}
     found = set(taps.sites(make(**CASES["plain"]), prompt))
@@ -176,6 +209,10 @@ def test_refusals():
         ({"layout": "paired"}, "layout"),
         ({"heads": 4}, "heads"),
         ({"clip_tokens": 0.0}, "clip_tokens"),
+        ({"mixers": ("softmax", "linear")}, "mixers"),
+        ({"mixers": ("softmax", "linear"), "depth": 2, "recurrent": True}, "mixers"),
+        ({"mixers": ("linear", "softmax"), "depth": 2, "heads": 4}, "heads"),
+        ({"positions": "sinusoidal", "code_size": 5}, "code_size"),
     ]:
         with pytest.raises(ConfigError) as caught:
             Config.create(

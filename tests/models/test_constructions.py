@@ -30,6 +30,7 @@ FIELDS = {
     "finite-pool": {"size": 5, "seed": 3, "noise_std": 1.5},
     "nearest-neighbor": {"scale": 30.0},
     "explicit-moment": {"rate": 0.7},
+    "copy-then-step": {"rate": 0.7},
 }
 NEEDS = {
     "gradient-descent": Needs(3, 1, 5),
@@ -39,6 +40,7 @@ NEEDS = {
     "finite-pool": Needs(8, 5, 50),
     "nearest-neighbor": Needs(2, 1, 7),
     "explicit-moment": Needs(2, 1, 14),
+    "copy-then-step": Needs(2, 1, 15),
 }
 
 

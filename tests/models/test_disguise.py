@@ -20,11 +20,14 @@ STREAM = fc.get("markov", points=6)
 MIXED = ({"name": "merged-linear", "normalizer": "none"}, "softmax")
 SMALL = {"depth": 2, "width": 8, "heads": 2}
 LINEAR = {"name": "linear", "key_size": 3, "bias": True}
+CODES = {"layout": {"name": "interleaved", "channels": "separate", "query": "last"}, "positions": "sinusoidal"}
+CODES |= {"depth": 2, "mixers": ("softmax", LINEAR)}
 MODELS = {
     "raw-linear": ("attention-only", TASK, {"mixer": LINEAR, "heads": 2, "depth": 2}),
     "raw-merged": ("attention-only", TASK, {"mixer": {"name": "merged-linear", "start": 1.0}, "heads": 2}),
     "raw-softmax": ("attention-only", TASK, {"mixer": {"name": "softmax", "key_size": 3}, "heads": 3, "damping": 0.5}),
     "raw-loops": ("attention-only", TASK, {"mixer": LINEAR, "depth": 3, "recurrent": True, "reads": "minus-y"}),
+    "raw-codes": ("attention-only", TASK, CODES),
     "layer-norm": ("transformer", TASK, SMALL),
     "stream": (
         "transformer",

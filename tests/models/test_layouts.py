@@ -86,6 +86,27 @@ def test_joint_with_one_query_hides_what_comes_later(prompt, itself):
     np.testing.assert_array_equal(layout.position_ids(P, SIGNATURE), ids)
 
 
+def test_interleaved_with_one_query_hides_what_comes_later(prompt):
+    """The pass for k shows x_0, y_0, ..., y_{k-1} to everybody and the query, at position 2k, to nobody."""
+    layout = layouts.Interleaved(channels="separate", query="last")
+    every = np.asarray(layouts.Interleaved(channels="separate").tokens(prompt, SIGNATURE))
+    np.testing.assert_array_equal(layout.predicted(P, SIGNATURE), [False] * (P - 1) + [True])
+    for k in range(P):
+        tokens, ids, visible = map(np.asarray, layout.single(prompt, SIGNATURE, jnp.int32(k)))
+        np.testing.assert_array_equal(tokens[: 2 * k], every[: 2 * k])
+        np.testing.assert_array_equal(tokens[2 * k : -1], 0)
+        np.testing.assert_array_equal(tokens[-1], every[2 * k])
+        np.testing.assert_array_equal(ids, [*range(2 * P - 2), 2 * k])
+        np.testing.assert_array_equal(visible, np.tile(np.arange(2 * P - 1) < 2 * k, (2 * P - 1, 1)))
+    np.testing.assert_array_equal(layout.tokens(prompt, SIGNATURE), tokens)
+    np.testing.assert_array_equal(layout.visible(P, SIGNATURE), visible)
+    np.testing.assert_array_equal(layout.position_ids(P, SIGNATURE), ids)
+    assert set(layout.read(P, SIGNATURE)) == {len(tokens) - 1}
+    reason = layout.refuses(Signature.of(fc.get("chain-of-thought")))
+    assert reason is not None
+    assert "use query every" in reason
+
+
 def test_slots_hold_y_where_tokens_show_it(prompt):
     joint, separate = layouts.Joint(), layouts.Interleaved(channels="separate")
     np.testing.assert_array_equal(joint.tokens(prompt, SIGNATURE)[: P - 1, joint.slot(SIGNATURE)][:, 0], prompt.ys[:-1])

@@ -1,4 +1,4 @@
-"""Sensitivities of predictors that are linear in the query are their weights."""
+"""Sensitivities of predictors that are linear in the query are their weights; those of tokens show what is copied."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,8 @@ import function_classes as fc
 import probes
 from function_classes import NotAvailable, Prediction
 from icl import references
-from probes.sensitivity import sensitivities
+from icl.models.constructions import Construction
+from probes.sensitivity import dominance, sensitivities, token_sensitivities
 
 TASK = fc.get("linear-regression", dim=3, points=5, noise_std=0.3)
 
@@ -44,3 +45,28 @@ def test_a_nonlinear_predictor_has_its_own_derivative():
 def test_refusals():
     with pytest.raises(NotAvailable, match="derivative by a query"):
         probes.get("sensitivity")(references.get("null"), task=fc.get("markov"), key=jax.random.key(4))
+
+
+def test_token_sensitivities_of_a_copy():
+    """After it y tokens hold themselves, |I| = sqrt(D + 1), and the x of the token before, sqrt(D), nothing else."""
+    task = fc.get("linear-regression", dim=3, points=5)
+    learner = Construction.registry.get("copy-then-step").make(task)
+    norms = token_sensitivities(learner, task.batch(jax.random.key(0), 2), "blocks.0.residual")
+    assert norms.shape == (2, 9, 9)
+    ys = np.arange(1, 8, 2)
+    wanted = np.zeros((4, 9))
+    wanted[np.arange(4), ys], wanted[np.arange(4), ys - 1] = 2.0, 3**0.5
+    np.testing.assert_allclose(norms[:, ys], np.broadcast_to(wanted, (2, 4, 9)), atol=1e-5)
+    assert dominance(norms, ys, ys - 1) > 1e3
+    assert dominance(norms, ys, ys + 1) < 1e-3
+
+
+def test_dominance_is_over_the_largest_other_token():
+    norms = np.ones((3, 6, 6))
+    tokens, sources = np.array([1, 3]), np.array([0, 2])
+    assert dominance(norms, tokens, sources) == 1
+    norms[:, tokens, tokens] = 50.0
+    norms[:, tokens, sources] = 6.0
+    assert dominance(norms, tokens, sources) == 6
+    norms[:, tokens, 5] = 4.0
+    assert dominance(norms, tokens, sources) == 1.5

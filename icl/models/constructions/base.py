@@ -64,7 +64,7 @@ class Construction(Fields):
         if isinstance(config, Transformer):
             return Needs(config.depth, config.heads, config.width)
         assert isinstance(config, AttentionOnly)
-        return Needs(config.depth, config.heads, config.layout.features(Signature.of(task)))
+        return Needs(config.depth, config.heads, config.width(Signature.of(task)))
 
     def make(self, task: FunctionClass) -> Learner:
         """The learner. Raises NotAvailable where the construction does not apply."""
@@ -76,7 +76,7 @@ class Construction(Fields):
 
 
 def write_projections(mixer: Any, query_key: np.ndarray, value: np.ndarray, output: np.ndarray) -> Any:
-    """A one-head linear attention with diagonal W_Q = W_K, W_V and P, given by their diagonals (E,)."""
+    """A one-head attention with diagonal W_Q = W_K, W_V and P, given by their diagonals (E,)."""
     diagonals = [jnp.diag(jnp.asarray(d, float)) for d in (query_key, query_key, value, output)]
     where = lambda m: [m.query.weight, m.key.weight, m.value.weight, m.output.weight]  # noqa: E731
     return eqx.tree_at(where, mixer, diagonals)

@@ -40,7 +40,8 @@ def rotated(learner: Learner, key: PRNGKeyArray) -> Learner:
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     network = learner.network
     if isinstance(network, AttentionOnlyNetwork):
-        disguised = _raw_tokens(network, learner.layout.features(learner.signature), rng)
+        width = learner.layout.features(learner.signature) + network.codes
+        disguised = _raw_tokens(network, width, rng)
     elif isinstance(network, Network):
         disguised = _transformer(network, rng)
     else:
