@@ -8,7 +8,7 @@ plateau well before them; the paper's are 5,000, and 50,000 for five layers, who
 Section 5, "copy": x and y in separate tokens with sinusoidal codes of 10 channels, softmax attention and then linear,
 the query again no key; 10,000 steps. Deviations: y has a channel of its own, the first (the paper's code puts it into
 the last channel of x), and below the paper's scale batches are of 256 tasks and the rate is 5e-3. The first plateau, at
-the loss of answering 0, then ends after 2,000 to 6,000 steps, as the seed will; at 1e-3 after 12,000 to 18,000.
+the loss of answering 0, then ends after 1,000 to 6,000 steps, as the seed will; at 1e-3 after 12,000 to 18,000.
 """
 
 import functools
