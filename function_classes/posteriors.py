@@ -28,10 +28,11 @@ class LinearPosterior(NamedTuple):
 def linear_filter(
     xs: Float[Array, "P D"],
     ys: Float[Array, "P"],
-    prior_std: Float[Array, ""] | float,
+    prior_std: Float[Array, "*D"] | float,
     noise_std: Float[Array, ""] | float,
 ) -> LinearPosterior:
-    """w ~ N(0, prior_std^2 I), y = w'x + N(0, noise_std^2), by Potter's square-root update.
+    """w ~ N(0, prior_std^2 I), y = w'x + N(0, noise_std^2), by Potter's square-root update. A vector prior_std has one
+    standard deviation per weight.
 
         S S' = posterior covariance, S_0 = prior_std I;   v = S'x,   q = v'v + s^2 (variance of y)
         w += S v (y - w'x) / q;   S -= S v v' / (q + sqrt(s^2 q))
@@ -56,7 +57,7 @@ def linear_filter(
         updated = weights + inverse * direction * (y - mean), root - shrink * direction[:, None] * v[None, :]
         return updated, LinearPosterior(mean, variance, weights)
 
-    start = jnp.zeros(dim), prior_std * jnp.eye(dim)
+    start = jnp.zeros(dim), jnp.diag(jnp.broadcast_to(jnp.asarray(prior_std, jnp.float32), (dim,)))
     return jax.lax.scan(step, start, (xs, ys))[1]
 
 

@@ -173,6 +173,10 @@ class ShiftedInputs(FunctionClass):
         return self.base.steps
 
     @property
+    def input_law(self) -> Any:
+        return self.shift, self.base.input_law
+
+    @property
     def bayes_kind(self) -> BayesKind:
         return self.base.bayes_kind
 
