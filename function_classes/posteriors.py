@@ -104,6 +104,8 @@ def log_normal(
     variance: Float[Array, "*n"],
     prior_variance: Float[Array, "*n"],
 ) -> Float[Array, "*n"]:
-    """log N(y; mean, variance) in nats, with the variance kept above `NOISELESS_FLOOR` of the prior predictive's."""
+    """log N(y; mean, variance) in nats, with the variance kept above `NOISELESS_FLOOR` of the prior predictive's. Where
+    both are 0 (x = 0, say) nothing can be learned, and the density is that of variance 1."""
     variance = jnp.maximum(variance, NOISELESS_FLOOR * prior_variance)
+    variance = jnp.where(variance > 0, variance, 1.0)
     return -0.5 * (jnp.log(2 * jnp.pi * variance) + jnp.square(ys - mean) / variance)
