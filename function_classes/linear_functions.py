@@ -115,7 +115,8 @@ class MixtureOfWeights(LinearFunctions):
         return jnp.exp(self.posterior(prompt)[0]).T
 
     def bayes(self, prompt: Prompt) -> Prediction:
-        return mixed_moments(*self.posterior(prompt))
+        log_weights, components = self.posterior(prompt)
+        return mixed_moments(log_weights, components.mean, components.variance)
 
     def log_predictive(self, prompt: Prompt) -> Float[Array, "P"]:
         log_weights, components = self.posterior(prompt)

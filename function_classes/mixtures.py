@@ -68,12 +68,22 @@ def running_log_weights(
     return jax.lax.scan(step, start, (log_predictive.T, inputs.T))[1].T
 
 
-def mixed_moments(log_weights: Float[Array, "M P"], components: Components) -> Prediction:
-    """Mean and variance of the mixture: sum w m, and sum w (v + (m - mean)^2)."""
-    weights = jnp.exp(log_weights)
-    mean = jnp.sum(weights * components.mean, 0)
-    spread = components.variance + (components.mean - mean[None]) ** 2
-    return Prediction(mean=mean, variance=jnp.sum(weights * spread, 0))
+def mixed_moments(
+    log_weights: Float[Array, "M *p"], means: Float[Array, "M *py"], variances: Float[Array, "M *py"]
+) -> Prediction:
+    """Mean and variance of the mixture: sum w m, and sum w (v + (m - mean)^2). Outputs y may have axes of their own."""
+    weights = _over(jnp.exp(log_weights), means)
+    mean = jnp.sum(weights * means, 0)
+    return Prediction(mean=mean, variance=jnp.sum(weights * (variances + (means - mean[None]) ** 2), 0))
+
+
+def mixed_log_probs(log_weights: Float[Array, "M *p"], log_probs: Float[Array, "M *py"]) -> Prediction:
+    """Log probabilities of the mixture of laws of symbols or signs."""
+    return Prediction(log_probs=logsumexp(_over(log_weights, log_probs) + log_probs, axis=0))
+
+
+def _over(weights: Float[Array, "M *p"], values: Float[Array, "M *py"]) -> Float[Array, "..."]:
+    return weights.reshape(weights.shape + (1,) * (values.ndim - weights.ndim))
 
 
 def mixed_log_predictive(log_weights: Float[Array, "M P"], log_predictive: Float[Array, "M P"]) -> Float[Array, "P"]:

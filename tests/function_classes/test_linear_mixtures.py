@@ -156,7 +156,7 @@ def test_pools_of_raventos(size, pretrain, true, last):
                 truth = xs @ task
                 found = point_components(weights, xs, truth + noise, 0.5, jnp.sum(xs**2, -1))
                 log_weights = running_log_weights(jnp.zeros(size), found.log_predictive)
-                return (mixed_moments(log_weights, found).mean - truth) ** 2 / 8
+                return (mixed_moments(log_weights, found.mean, found.variance).mean - truth) ** 2 / 8
 
             return excess(weights[0]), excess(jax.random.normal(new, (8,)))
 
@@ -196,7 +196,7 @@ def test_regressors_of_pathak(regressors, dim, noise, table):
                 found = point_components(weights, xs, ys, noise, jnp.sum(xs**2, -1) / dim)
                 log_weights = running_log_weights(jnp.zeros(regressors), found.log_predictive)
                 best = jnp.take_along_axis(found.mean, jnp.argmax(log_weights, 0)[None], 0)[0]
-                return (mixed_moments(log_weights, found).mean - ys) ** 2, (best - ys) ** 2
+                return (mixed_moments(log_weights, found.mean, found.variance).mean - ys) ** 2, (best - ys) ** 2
 
             return jax.vmap(prompt)(jax.random.split(prompts, 20))
 
