@@ -31,6 +31,43 @@ class Member(NamedTuple):
     weights: Float[Array, "D"]
 
 
+class WeightPosterior(FunctionClass):
+    """Bayes where y = w'x + noise_std e and w comes from a finite mixture of Gaussians with diagonal covariances."""
+
+    noise_std: float
+
+    def prior(self) -> GaussianMixture:
+        """The law of w."""
+        raise NotImplementedError
+
+    @property
+    def bayes_kind(self) -> BayesKind:
+        return BayesKind("exact", "finite mixture of Gaussian posteriors; noiseless evidence has a floor of 1e-6")
+
+    def components(self, prompt: Prompt) -> Components:
+        """Every component's own predictions, (M, P)."""
+        return gaussian_components(self.prior(), prompt.xs, prompt.ys, self.noise_std)
+
+    def posterior(self, prompt: Prompt) -> tuple[Float[Array, "M P"], Components]:
+        """log P(component m | x_<k, y_<k), and the components. Raises NotAvailable where they are too many."""
+        if self.bayes_kind.kind == "none":
+            raise NotAvailable(f"{self.name} has no Bayes predictor: {self.bayes_kind.detail}")
+        components = self.components(prompt)
+        return running_log_weights(self.prior().log_probs, components.log_predictive), components
+
+    def component_posterior(self, prompt: Prompt) -> Float[Array, "P M"]:
+        """P(component m | x_<k, y_<k) at every k."""
+        return jnp.exp(self.posterior(prompt)[0]).T
+
+    def bayes(self, prompt: Prompt) -> Prediction:
+        log_weights, components = self.posterior(prompt)
+        return mixed_moments(log_weights, components.mean, components.variance)
+
+    def log_predictive(self, prompt: Prompt) -> Float[Array, "P"]:
+        log_weights, components = self.posterior(prompt)
+        return mixed_log_predictive(log_weights, components.log_predictive)
+
+
 class LinearFunctions(FunctionClass):
     """y = w'x + noise_std e with e ~ N(0, 1) and x from `inputs`; subclasses say how w is drawn.
 
@@ -80,16 +117,8 @@ class LinearFunctions(FunctionClass):
         return self.evaluate(latent, xs) + self.noise_std * jax.random.normal(key, xs.shape[:1])
 
 
-class MixtureOfWeights(LinearFunctions):
+class MixtureOfWeights(LinearFunctions, WeightPosterior):
     """Linear functions whose weights come from a finite mixture of Gaussians with diagonal covariances."""
-
-    def prior(self) -> GaussianMixture:
-        """The law of w."""
-        raise NotImplementedError
-
-    @property
-    def bayes_kind(self) -> BayesKind:
-        return BayesKind("exact", "finite mixture of Gaussian posteriors; noiseless evidence has a floor of 1e-6")
 
     def weight_square(self) -> Float[Array, "D D"]:
         return self.prior().second_moment()
@@ -98,29 +127,6 @@ class MixtureOfWeights(LinearFunctions):
         prior, (which, noise) = self.prior(), jax.random.split(key)
         index = jax.random.categorical(which, prior.log_probs).astype(jnp.int32)
         return Member(index, prior.means[index] + prior.stds[index] * jax.random.normal(noise, (self.dim,)))
-
-    def components(self, prompt: Prompt) -> Components:
-        """Every component's own predictions, (M, P)."""
-        return gaussian_components(self.prior(), prompt.xs, prompt.ys, self.noise_std)
-
-    def posterior(self, prompt: Prompt) -> tuple[Float[Array, "M P"], Components]:
-        """log P(component m | x_<k, y_<k), and the components. Raises NotAvailable where they are too many."""
-        if self.bayes_kind.kind == "none":
-            raise NotAvailable(f"{self.name} has no Bayes predictor: {self.bayes_kind.detail}")
-        components = self.components(prompt)
-        return running_log_weights(self.prior().log_probs, components.log_predictive), components
-
-    def component_posterior(self, prompt: Prompt) -> Float[Array, "P M"]:
-        """P(component m | x_<k, y_<k) at every k."""
-        return jnp.exp(self.posterior(prompt)[0]).T
-
-    def bayes(self, prompt: Prompt) -> Prediction:
-        log_weights, components = self.posterior(prompt)
-        return mixed_moments(log_weights, components.mean, components.variance)
-
-    def log_predictive(self, prompt: Prompt) -> Float[Array, "P"]:
-        log_weights, components = self.posterior(prompt)
-        return mixed_log_predictive(log_weights, components.log_predictive)
 
 
 def too_many(count: int, what: str, most: int) -> str:
