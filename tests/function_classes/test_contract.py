@@ -130,9 +130,16 @@ def test_float_fields_are_data(case):
 
 
 def unread(case: Case, index: int) -> bool:
-    """Fields that the chosen kernel does not read."""
+    """Fields that the chosen kernel or link does not read, or that scaling to unit variance takes back."""
     path = jax.tree_util.tree_flatten_with_path(case.task)[0][index][0]
-    return path[-1].name == "period"
+    names = {"period"}
+    if getattr(case.task, "link", "") == "threshold":
+        names |= {"weight_std", "std"}
+    if case.task.name == "mixture" and case.task.unit_variance:
+        names |= {"weight_std", "weight_mean", "scale"}
+    if case.task.name == "convex-combination" and len(path) > 1:
+        names |= {"noise_std"}
+    return path[-1].name in names
 
 
 def test_prompts_are_independent_draws(case):
