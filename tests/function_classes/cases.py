@@ -16,6 +16,37 @@ PROMPTS = 2048
 
 GP = {"name": "gaussian-process", "kernel": "rbf", "points": POINTS}
 VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
+    "decision-tree": (
+        {"dim": 2, "levels": 3, "scale": 2.0, "noise_std": 0.5},
+        {"dim": 40, "levels": 4},
+    ),
+    "feature-regression": ({"dim": 2, "size": 4, "layers": 2, "slope": 0.3, "network_seed": 3, "noise_std": 0.4},),
+    "fourier": ({"frequencies": 2, "half_period": 3.0, "weight_std": 0.7, "noise_std": 0.4},),
+    "fourier-mixture": ({"frequencies": 3, "half_period": 4.0, "weight_std": 1.5, "noise_std": 0.4},),
+    "haar": ({"levels": 2, "weight_std": 2.0, "noise_std": 0.5, "inputs": {"name": "uniform", "low": -0.5}},),
+    "monomials": ({"dim": 3, "size": 2, "sets": 5, "set_seed": 2, "weight_std": 2.0, "noise_std": 0.5},),
+    "quadratic": ({"dim": 2, "weight_std": 0.6, "noise_std": 0.5, "inputs": "uniform"},),
+    "relu-network": ({"dim": 2, "hidden": 3, "scale": 0.7, "noise_std": 0.3},),
+    "sinusoid": ({"rates": (0.7, 1.1, 2.0), "weight_std": 1.5, "noise_std": 0.5},),
+    "associative-recall": ({"points": 12, "pairs": 2, "symbols": 8, "longest_gap": 3, "power": -0.5},),
+    "induction": (
+        {"symbols": 3, "shortest": 1, "longest": 4, "noise": 0.3},
+        {"symbols": 2, "shortest": 2, "longest": 5, "points": 9},
+    ),
+    "bursty-classes": (
+        {"dim": 2, "classes": 4, "labels": 2, "spread": 1.0, "zipf": 1.0, "burst_probability": 0.5, "label_shift": 1},
+        {
+            "dim": 2,
+            "labels": 3,
+            "classes": 3,
+            "spread": 0.7,
+            "trial": "in-context",
+            "burstiness": 3,
+            "scoring": "every",
+        },
+        {"dim": 2, "classes": 4, "labels": 2, "spread": 1.0, "zipf": 1.0, "trial": "in-weights", "scoring": "every"},
+        {"dim": 2, "classes": 4, "labels": 2, "spread": 1.0, "zipf": 0.5, "trial": "in-weights-uniform"},
+    ),
     "chain-of-thought": (
         {"dim": 2, "layers": 2, "intermediates": "hidden"},
         {"dim": 3, "layers": 1, "noise_std": 0.3},

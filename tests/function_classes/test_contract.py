@@ -143,7 +143,8 @@ def unread(case: Case, index: int) -> bool:
 
 
 def test_prompts_are_independent_draws(case):
-    """Neighbors in a batch, inputs and task, inputs and outputs of one task under another key: no correlation."""
+    """Neighbors in a batch, inputs and task (where inputs say nothing about it), inputs and outputs of one task under
+    another key: no correlation."""
     prompts = case.prompts
     ys = np.asarray(prompts.ys, np.float64).reshape(PROMPTS, -1)
     assert uncorrelated(ys[1:], ys[:-1])
@@ -151,7 +152,8 @@ def test_prompts_are_independent_draws(case):
         xs = np.asarray(prompts.xs, np.float64).reshape(PROMPTS, -1)
         assert uncorrelated(xs[1:], xs[:-1])
         drawn = [np.asarray(a, np.float64).reshape(PROMPTS, -1) for a in jax.tree.leaves(prompts.latent) if a.size]
-        assert all(uncorrelated(xs, a) for a in drawn if not shares_values(xs, a))
+        evidence = type(case.task).log_input_density is not FunctionClass.log_input_density
+        assert evidence or all(uncorrelated(xs, a) for a in drawn if not shares_values(xs, a))
     one = case.result["one task"]
     assert not same_bits(one.ys[0], one.ys[1])
 
@@ -209,7 +211,7 @@ def test_the_oracle_is_caught(case):
     """Knowing the task is more than knowing the prior, and the test sees it; where it is not more, they agree."""
     exact(case)
     oracle = jax.jit(jax.vmap(case.task.oracle))(case.prompts)
-    if case.task.name == "letter-digit":
-        assert same_bits(oracle.log_probs, case.result["bayes"].log_probs)
+    if not np.any(case.losses(case.result["bayes"])):
+        assert not np.any(case.losses(oracle))
     else:
         assert case.beats_bayes(oracle)
