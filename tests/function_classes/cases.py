@@ -65,6 +65,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     ),
     "gaussian-process": (
         {"dim": 2, "kernel": "matern-5/2", "lengthscale": 1.5, "scale": 2.0, "noise_std": 0.3},
+        {"lengthscales": (0.3, 1.5), "noise_std": 0.3, "kernel": "matern-3/2"},
         {"kernel": "periodic", "period": 1.7, "lengthscale": 0.9, "noise_std": 0.2},
     ),
     "heteroscedastic-linear": (

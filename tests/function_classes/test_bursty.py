@@ -1,4 +1,4 @@
-"""Bursty classes: Bayes against enumeration of every assignment of classes in float64, and the numbers of the papers."""
+"""Bursty classes: Bayes against enumeration of all assignments of classes in float64, and numbers of the papers."""
 
 import itertools
 import math
@@ -112,9 +112,10 @@ def test_groupings_are_counted():
         assert np.all(np.bincount(row) == 2)
     assert len({tuple(row) for row in groupings(8, 4)}) == 35
     np.testing.assert_array_equal(groupings(5, 2), groupings(6, 2)[:, :5])
+    task = fc.get("bursty-classes", points=17)
+    prompt = task.sample(jax.random.key(0))
     with pytest.raises(fc.NotAvailable, match="groupings of the context into copies are not enumerated"):
-        task = fc.get("bursty-classes", points=17)
-        task.bayes(task.sample(jax.random.key(0)))
+        task.bayes(prompt)
 
 
 @pytest.mark.parametrize(

@@ -122,11 +122,8 @@ def test_float_fields_are_data(case):
     before = case.traces
     results = [case.run(task=task) for task in case.perturbed(0.9)]
     assert case.traces == before == 1
-    shown = [(r["prompts"].ys, r.get("bayes")) for r in results]
-    assert all(
-        not same_bits(r, (case.result["prompts"].ys, case.result.get("bayes"))) or unread(case, i)
-        for i, r in enumerate(shown)
-    )
+    shown = [(r["prompts"].xs, r["prompts"].ys, r.get("bayes")) for r in (case.result, *results)]
+    assert all(not same_bits(r, shown[0]) or unread(case, i) for i, r in enumerate(shown[1:]))
 
 
 def unread(case: Case, index: int) -> bool:
@@ -135,6 +132,8 @@ def unread(case: Case, index: int) -> bool:
     names = {"period"}
     if getattr(case.task, "link", "") == "threshold":
         names |= {"weight_std", "std"}
+    if getattr(case.task, "lengthscales", ()):
+        names |= {"lengthscale"}
     if case.task.name == "mixture" and case.task.unit_variance:
         names |= {"weight_std", "weight_mean", "scale"}
     if case.task.name == "convex-combination" and len(path) > 1:
