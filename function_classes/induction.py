@@ -1,7 +1,5 @@
 """Repeated random sequences: the streams on which induction heads are measured (Olsson et al. 2022)."""
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
@@ -10,13 +8,6 @@ from function_classes.base import BayesKind, FunctionClass, Prediction, Prompt
 from function_classes.fields import Problem, setting
 from function_classes.mixtures import mixed_log_probs, running_log_weights
 from function_classes.spaces import Nothing, Symbols
-
-
-class Block(NamedTuple):
-    """A task: what is repeated, and after how many symbols (the rest of `symbols` is not used)."""
-
-    period: Int[Array, ""]
-    symbols: Int[Array, "N"]
 
 
 @FunctionClass.registry.add("induction", papers=("olsson-2022",))
@@ -61,23 +52,22 @@ class Induction(FunctionClass):
     def bayes_kind(self) -> BayesKind:
         return BayesKind("exact", f"average over {self.longest - self.shortest + 1} lengths of the block")
 
-    def sample_latent(self, key: PRNGKeyArray) -> Block:
-        period, symbols = jax.random.split(key)
-        length = jax.random.randint(period, (), self.shortest, self.longest + 1)
-        return Block(length, jax.random.randint(symbols, (self.longest,), 0, self.symbols))
+    def sample_latent(self, key: PRNGKeyArray) -> Int[Array, ""]:
+        """n."""
+        return jax.random.randint(key, (), self.shortest, self.longest + 1)
 
-    def sample_prompt(self, latent: Block, key: PRNGKeyArray) -> Prompt:
+    def sample_prompt(self, latent: Int[Array, ""], key: PRNGKeyArray) -> Prompt:
         anew, what = jax.random.split(key)
         drawn = jax.random.bernoulli(anew, jnp.clip(self.noise, 0.0, 1.0), (self.points,))
         fresh = jax.random.randint(what, (self.points,), 0, self.symbols)
 
         def step(block, now):
             t, drawn, fresh = now
-            place = t % latent.period
-            y = jnp.where(drawn & (t >= latent.period), fresh, block[place])
+            place = t % latent
+            y = jnp.where(drawn | (t < latent), fresh, block[place])
             return block.at[place].set(y), y
 
-        ys = jax.lax.scan(step, latent.symbols, (jnp.arange(self.points), drawn, fresh))[1]
+        ys = jax.lax.scan(step, jnp.zeros(self.longest, fresh.dtype), (jnp.arange(self.points), drawn, fresh))[1]
         return Prompt(jnp.zeros((self.points, 0)), ys, latent)
 
     def bayes(self, prompt: Prompt) -> Prediction:
@@ -88,25 +78,17 @@ class Induction(FunctionClass):
         return jnp.exp(self._periods(prompt.ys)[0]).T
 
     def oracle(self, prompt: Prompt) -> Prediction:
-        """Who knows the block and its length; noise remains."""
-        period, block = prompt.latent
-        index = jnp.arange(prompt.points)
-        source = prompt.ys[jnp.maximum(index - period, 0)]
-        first = self.y_space.encode(block[jnp.minimum(index, self.longest - 1)])
-        return Prediction(log_probs=jnp.log(jnp.where((index < period)[:, None], first, self._copied(source))))
+        """Who knows n."""
+        return Prediction(log_probs=self._repeated(prompt.ys, prompt.latent))
 
-    def _copied(self, sources: Int[Array, "P"]) -> Float[Array, "P C"]:
-        noise = jnp.clip(self.noise, 0.0, 1.0)
-        return (1 - noise) * self.y_space.encode(sources) + noise / self.symbols
+    def _repeated(self, ys: Int[Array, "P"], period: Int[Array, ""]) -> Float[Array, "P C"]:
+        """log p(y_t | y_<t, n)."""
+        noise, index = jnp.clip(self.noise, 0.0, 1.0), jnp.arange(ys.shape[0])
+        copied = (1 - noise) * self.y_space.encode(ys[jnp.maximum(index - period, 0)]) + noise / self.symbols
+        return jnp.log(jnp.where((index < period)[:, None], 1 / self.symbols, copied))
 
     def _periods(self, ys: Int[Array, "P"]) -> tuple[Float[Array, "M P"], Float[Array, "M P C"]]:
         """log P(n | y_<k), and what every n says of y_k."""
-        index = jnp.arange(ys.shape[0])
-
-        def one(period: Int[Array, ""]) -> Float[Array, "P C"]:
-            copied = self._copied(ys[jnp.maximum(index - period, 0)])
-            return jnp.log(jnp.where((index < period)[:, None], 1 / self.symbols, copied))
-
-        log_probs = jax.vmap(one)(jnp.arange(self.shortest, self.longest + 1))
+        log_probs = jax.vmap(lambda n: self._repeated(ys, n))(jnp.arange(self.shortest, self.longest + 1))
         said = jnp.take_along_axis(log_probs, ys[None, :, None], 2)[..., 0]
         return running_log_weights(jnp.zeros(log_probs.shape[0]), said), log_probs

@@ -12,7 +12,7 @@ from function_classes.spaces import Nothing, Symbols
 
 
 class Pairs(NamedTuple):
-    """A task: the keys in the order in which they are shown, and their values."""
+    """A task: keys, and the value of each."""
 
     keys: Int[Array, "N"]
     values: Int[Array, "N"]
@@ -80,7 +80,7 @@ class AssociativeRecall(FunctionClass):
         return Pairs(chosen, jax.random.permutation(values, jnp.arange(half, 2 * half, dtype=jnp.int32))[: self.pairs])
 
     def sample_prompt(self, latent: Pairs, key: PRNGKeyArray) -> Prompt:
-        which, when = jax.random.split(key)
+        order, which, when = jax.random.split(key, 3)
         slots = -(-self.points // 2)
         asked = jax.random.randint(which, (slots,), 0, self.pairs)
 
@@ -92,7 +92,7 @@ class AssociativeRecall(FunctionClass):
 
         keys = jax.vmap(lambda i: jax.random.fold_in(when, i))(jnp.arange(slots))
         symbols, queries = jax.lax.scan(step, jnp.int32(0), (asked, keys))[1]
-        shown = jnp.stack([latent.keys, latent.values], 1)
+        shown = jax.random.permutation(order, jnp.stack([latent.keys, latent.values], 1))
         ys = jnp.concatenate([shown, symbols]).reshape(-1)[: self.points]
         scored = jnp.zeros((self.pairs + slots, 2)).at[self.pairs :, 1].set(queries.astype(jnp.float32))
         return Prompt(jnp.zeros((self.points, 0)), ys, latent, None, scored.reshape(-1)[: self.points])
@@ -103,12 +103,8 @@ class AssociativeRecall(FunctionClass):
         return Prediction(log_probs=jnp.log(self._next(prompt.ys)))
 
     def oracle(self, prompt: Prompt) -> Prediction:
-        """Who knows the pairs: the same as Bayes wherever something is scored."""
-        keys, values = prompt.latent
-        among = jnp.arange(prompt.points)[:, None] < 2 * self.pairs
-        shown = jnp.stack([keys, values], 1).reshape(-1)
-        known = self.y_space.encode(shown[jnp.minimum(jnp.arange(prompt.points), 2 * self.pairs - 1)])
-        return Prediction(log_probs=jnp.log(jnp.where(among, known, self._next(prompt.ys))))
+        """The same as Bayes: nothing scored asks for more of the pairs than was shown."""
+        return self.bayes(prompt)
 
     def _hazard(self) -> Float[Array, "G"]:
         """P(a query comes now | none for g slots), g = 0, 1, ..."""

@@ -37,8 +37,8 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"dim": 2, "classes": 4, "labels": 2, "spread": 1.0, "zipf": 1.0, "burst_probability": 0.5, "label_shift": 1},
         {
             "dim": 2,
-            "labels": 3,
-            "classes": 3,
+            "labels": 5,
+            "classes": 5,
             "spread": 0.7,
             "trial": "in-context",
             "burstiness": 3,
@@ -46,6 +46,15 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         },
         {"dim": 2, "classes": 4, "labels": 2, "spread": 1.0, "zipf": 1.0, "trial": "in-weights", "scoring": "every"},
         {"dim": 2, "classes": 4, "labels": 2, "spread": 1.0, "zipf": 0.5, "trial": "in-weights-uniform"},
+    ),
+    "bandit": (
+        {"arms": 2, "alpha": 0.5, "beta": 2.0, "policy": "in-turn"},
+        {"arms": 3, "rewards": "gaussian", "scale": 1.5, "noise_std": 0.8},
+    ),
+    "permuted-projection": (
+        {"dim": 2, "classes": 3, "projection": "none", "mean_std": 1.5, "noise_std": 0.8},
+        {"dim": 2, "classes": 2, "projection": "gaussian"},
+        {"dim": 2, "classes": 3, "tasks": 4, "task_seed": 3},
     ),
     "chain-of-thought": (
         {"dim": 2, "layers": 2, "intermediates": "hidden"},
@@ -112,6 +121,9 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     "sparse-linear": ({"dim": 4, "sparsity": 3, "weight_std": 0.7, "noise_std": 0.5}, {"dim": 30, "sparsity": 4}),
     "shifted-inputs": ({"base": GP, "shift": {"name": "mean-shift", "value": 0.7}},),
 }
+
+# Classes whose streams repeat what was shown: outputs that no later prediction needs, and why.
+REPEATED = {"associative-recall": "what follows a query or nothing is determined by what came before"}
 
 
 class Case:

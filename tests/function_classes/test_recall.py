@@ -111,7 +111,7 @@ def test_the_period_is_found_and_copying_is_certain():
     belief = np.asarray(jax.jit(jax.vmap(task.period_posterior))(prompts))
     np.testing.assert_allclose(belief[:, 0], 0.25, rtol=1e-5)
     copies = np.asarray(jnp.exp(jax.vmap(task.log_predictive)(prompts)))[:, 13:]
-    true = np.take_along_axis(belief[:, 15], np.asarray(prompts.latent.period)[:, None] - 3, 1)
+    true = np.take_along_axis(belief[:, 15], np.asarray(prompts.latent)[:, None] - 3, 1)
     assert np.mean(true) > 0.99
     assert np.mean(copies) > 0.99
 
