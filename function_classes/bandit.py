@@ -23,8 +23,8 @@ class Bandit(FunctionClass):
     bernoulli: P(y = 1 | arm a) = p_a ~ Beta(alpha, beta). After s successes in n pulls of an arm the next one succeeds
         with probability (alpha + s) / (alpha + beta + n).
     gaussian: y = m_a + noise_std e with m_a ~ N(0, scale^2): the mean is shrunk, n scale^2 / (n scale^2 + noise_std^2).
-    Arms are pulled uniformly at random, or in turn from the first; the policy does not read rewards, so pulls say
-    nothing about the arms.
+    Arms are pulled uniformly at random, or in rounds that pull every arm once in random order; the policy does not
+    read rewards, so pulls say nothing about the arms.
 
     >>> task = Bandit(points=3, arms=2)
     >>> prompt = Prompt(jnp.array([0, 0, 1]), jnp.array([1, 1, 0]))
@@ -41,7 +41,7 @@ class Bandit(FunctionClass):
     beta: float = setting(1.0, "second parameter of the Beta law of p_a; read by bernoulli alone", above=0)
     scale: float = setting(1.0, "standard deviation of the means of arms; read by gaussian alone", above=0)
     noise_std: float = setting(0.5, "standard deviation of a reward; read by gaussian alone", at_least=0)
-    policy: Literal["uniform", "in-turn"] = setting("uniform", "how arms are chosen")
+    policy: Literal["uniform", "rounds"] = setting("uniform", "how arms are chosen")
 
     @property
     def x_space(self) -> Symbols:
@@ -63,8 +63,10 @@ class Bandit(FunctionClass):
         return jax.random.beta(key, alpha, beta, (self.arms,))
 
     def sample_inputs(self, latent: Float[Array, "A"], key: PRNGKeyArray) -> Int[Array, "P"]:
-        if self.policy == "in-turn":
-            return jnp.arange(self.points, dtype=jnp.int32) % self.arms
+        if self.policy == "rounds":
+            keys = jax.random.split(key, -(-self.points // self.arms))
+            arms = jnp.arange(self.arms, dtype=jnp.int32)
+            return jax.vmap(lambda k: jax.random.permutation(k, arms))(keys).reshape(-1)[: self.points]
         return jax.random.randint(key, (self.points,), 0, self.arms)
 
     def evaluate(self, latent: Float[Array, "A"], xs: Int[Array, "N"]) -> Array:

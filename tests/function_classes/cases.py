@@ -41,14 +41,13 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
             "classes": 5,
             "spread": 0.7,
             "trial": "in-context",
-            "burstiness": 3,
             "scoring": "every",
         },
         {"dim": 2, "classes": 4, "labels": 2, "spread": 1.0, "zipf": 1.0, "trial": "in-weights", "scoring": "every"},
         {"dim": 2, "classes": 4, "labels": 2, "spread": 1.0, "zipf": 0.5, "trial": "in-weights-uniform"},
     ),
     "bandit": (
-        {"arms": 2, "alpha": 0.5, "beta": 2.0, "policy": "in-turn"},
+        {"arms": 2, "alpha": 0.5, "beta": 2.0, "policy": "rounds"},
         {"arms": 3, "rewards": "gaussian", "scale": 1.5, "noise_std": 0.8},
     ),
     "permuted-projection": (

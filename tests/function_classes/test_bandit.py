@@ -65,8 +65,10 @@ def test_the_best_of_two_uniform_arms_after_one_success():
 
 
 def test_policies():
-    task = fc.get("bandit", points=8, arms=3, policy="in-turn")
-    np.testing.assert_array_equal(task.sample(jax.random.key(0)).xs, [0, 1, 2, 0, 1, 2, 0, 1])
+    task = fc.get("bandit", points=8, arms=3, policy="rounds")
+    xs = np.asarray(jax.jit(lambda key: task.batch(key, 200))(jax.random.key(0)).xs)
+    np.testing.assert_array_equal(np.sort(xs[:, 3:6], 1), np.broadcast_to(np.arange(3), (200, 3)))
+    assert len(np.unique(xs[:, :3], axis=0)) == 6
     xs = np.asarray(jax.jit(lambda key: BERNOULLI.batch(key, 2000))(jax.random.key(1)).xs)
     share = np.bincount(xs.reshape(-1), minlength=3) / xs.size
     assert np.all(np.abs(share - 1 / 3) < 5 * np.sqrt(2 / 9 / xs.size))
