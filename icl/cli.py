@@ -292,10 +292,10 @@ def doctor(as_json: AsJson = False) -> None:
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="all, training, references, packing or startup")] = "all",
+    what: Annotated[str, typer.Argument(help="all, training, references, packing, sampling or startup")] = "all",
     as_json: AsJson = False,
 ) -> None:
-    """Time training steps, references and packing, beside this machine's matmul rate."""
+    """Time training steps, references, packing and sampling, beside this machine's matmul rate."""
     from icl.console import bench as benchmark
 
     typer.echo(benchmark.report(what, as_json))
