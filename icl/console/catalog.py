@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from function_classes import fields, plain
 from function_classes.fields import ConfigError, Problem, nearest
+from icl import references
 
 
 def _registries() -> dict[str, Any]:
@@ -49,6 +51,7 @@ def entries(kind: str) -> list[dict[str, Any]]:
     return found
 
 
+_FACTS = ("target", "bayes", "references", "tests")
 _MISSING: Any = fields.dataclasses.MISSING
 
 
@@ -87,13 +90,13 @@ def markdown() -> str:
             "",
             f"## {kind}",
             "",
-            "| name | what | fields |" + (" target | Bayes |" if bayes else "") + " papers |",
+            "| " + " | ".join(["name", "what", "fields", *(_FACTS if bayes else ()), "papers"]) + " |",
+            "|---" * (4 + (len(_FACTS) if bayes else 0)) + "|",
         ]
-        lines.append("|---|---|---|" + ("---|---|" if bayes else "") + "---|")
         for entry in entries(kind):
             settings = ", ".join(f"`{name}={value}`" for name, value in entry["fields"].items())
             cells = [f"`{entry['name']}`", entry["what"], settings]
-            cells += [entry["target"], entry["bayes"]] if bayes else []
+            cells += [entry[fact] for fact in _FACTS] if bayes else []
             cells.append(", ".join(entry["papers"]))
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
@@ -104,6 +107,7 @@ def _text(entry: dict[str, Any]) -> str:
     lines = [entry["name"], f"    {entry['what']}"]
     if "bayes" in entry:
         lines.append(f"    target {entry['target']}; Bayes {entry['bayes']}")
+        lines.append(f"    references {entry['references']}")
     lines += [f"    fields {settings}"] if settings else []
     lines += [f"    papers {', '.join(entry['papers'])}"] if entry["papers"] else []
     return "\n".join(lines)
@@ -112,10 +116,21 @@ def _text(entry: dict[str, Any]) -> str:
 def _class_facts(member: Any) -> dict[str, str]:
     required = [f.name for f in fields.settings(member) if f.default is _MISSING]
     if required:
-        return {"target": "as the class it is given", "bayes": "as the class it is given"}
+        return dict.fromkeys(_FACTS, "as the class it is given")
     task = member()
     kind = task.bayes_kind
-    return {"target": task.y_space.kind, "bayes": kind.kind + (f" ({kind.detail})" if kind.detail else "")}
+    return {
+        "target": task.y_space.kind,
+        "bayes": kind.kind + (f" ({kind.detail})" if kind.detail else ""),
+        "references": ", ".join(name for name, reason in references.explain(task).items() if reason is None),
+        "tests": ", ".join(_tests(member.__module__.rpartition(".")[2])),
+    }
+
+
+def _tests(module: str) -> list[str]:
+    """The files of a checkout that test a class of this module: the contract of all classes, and its own."""
+    own = Path(__file__).parents[2] / "tests" / "function_classes" / f"test_{module}.py"
+    return ["test_contract.py", *([own.name] if own.is_file() else [])]
 
 
 def _first_line(member: Any) -> str:
