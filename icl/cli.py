@@ -1,11 +1,12 @@
 """The command `icl`: every door of the house, opened lazily, so that `icl --help` starts no backend."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from icl.console.arguments import ANYTHING, RUNS, AsJson, Fitted, Out, Report, RunName, Scale, Steps
 
 app = typer.Typer(
     help="The workbench for the science of in-context learning: train, identify, compare, draw.",
@@ -14,16 +15,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-Out = Annotated[Path, typer.Option("--out", help="where runs go, and are looked for")]
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
-Report = Annotated[bool, typer.Option(" /--no-report", help="only train; `icl show` makes the report")]
-RunName = Annotated[str, typer.Argument(help="last, a path, a unique prefix, a --name, or depth=4,seed=0")]
-Steps = Annotated[int, typer.Option(help="optimizer steps in all")]
-Fitted = Annotated[int, typer.Option(min=8, help="prompts that families are fitted on")]
-Scale = Annotated[str, typer.Option(help="smoke, cpu or paper")]
-ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-RUNS = Path("runs")
 
 
 @app.callback()
@@ -224,15 +215,11 @@ def plot(
 def gallery(
     classes: Annotated[bool, typer.Option("--classes", help="the sheets of all function classes")] = False,
     save: Annotated[Path, typer.Option(help="folder for the page and its pictures")] = Path("gallery"),
-    prompts: Annotated[int, typer.Option(min=8)] = 512,
 ) -> None:
     """One page with the sheet of every function class, and what to take from it."""
-    from function_classes.fields import ConfigError, Problem
     from icl.console import sheets
 
-    if not classes:
-        raise ConfigError([Problem("gallery", "which one? icl gallery --classes")])
-    typer.echo(sheets.gallery(save, prompts))
+    typer.echo(sheets.gallery(classes, save))
 
 
 @app.command()
@@ -260,16 +247,9 @@ def reproduce(
 ) -> None:
     """Train what an experiment needs, measure its claims, and say which hold."""
     import experiments
-    from icl.console.machine import cores, keep_programs, share_cores
-    from icl.console.progress import Display
+    from icl.console import reproducing
 
-    keep_programs()
-    share_cores(cores())
-    with Display() as display:
-        verdicts = experiments.reproduce(name, scale=scale, runs=out, only=only, table=scoreboard, watch=display)
-    typer.echo(json.dumps([v.plain() for v in verdicts]) if as_json else "\n".join(map(str, verdicts)))
-    if scoreboard is not None:
-        typer.echo(scoreboard, err=as_json)
+    reproducing.report(experiments, name, scoreboard, as_json, scale=scale, only=only, runs=out)
 
 
 @app.command()
