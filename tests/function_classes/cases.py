@@ -27,7 +27,10 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     "letter-digit": ({"letters": 2},),
     "linear-regression": ({"dim": 3, "noise_std": 1.0, "weight_std": 0.5, "weight_mean": 0.7, "inputs": "uniform"},),
     "markov": ({"symbols": 2, "order": 2, "alpha": 0.4}, {"symbols": 4, "order": 0}),
-    "shifted-inputs": ({"base": GP, "shift": {"name": "mean-shift", "value": 0.7}},),
+    "shifted-inputs": (
+        {"base": GP, "shift": {"name": "mean-shift", "value": 0.7}},
+        {"shift": {"name": "subspace", "value": 0.7}},
+    ),
 }
 
 
