@@ -28,6 +28,11 @@ class Conjunction(IndependentLiterals):
     [ 1. -1.]
     """
 
+    lesson = (
+        "Positive examples do the teaching: each strikes out the literals it breaks, and what survives is close "
+        "to Bayes."
+    )
+
     dim: int = setting(5, "number of input coordinates", at_least=1)
 
 
@@ -40,6 +45,8 @@ class Disjunction(IndependentLiterals):
     >>> print(task.evaluate(formula, jnp.array([[-1.0, 1.0, 1.0], [1.0, 1.0, 1.0]])))
     [-1.  1.]
     """
+
+    lesson = "The mirror image of conjunctions: negative examples strike out the literals that cannot be in it."
 
     dim: int = setting(5, "number of input coordinates", at_least=1)
     forced: float = setting(0.3, "probability that an input is made to falsify the disjunction", at_least=0, below=1)
@@ -55,6 +62,8 @@ class SparseDisjunction(NormalForm):
     >>> print(SparseDisjunction(dim=28).bayes_kind.detail)
     enumeration of 20475 states
     """
+
+    lesson = "Knowing the number of literals lets a few examples decide; inputs made to be negative tell most."
 
     dim: int = setting(10, "number of input coordinates", at_least=1)
     sparsity: int = setting(4, "number k of literals", at_least=1)

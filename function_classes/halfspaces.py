@@ -43,6 +43,10 @@ class Majority(Halfspaces):
     [ 1. -1.]
     """
 
+    lesson = (
+        "Every relevant coordinate agrees a little with the label, so averages go far and Bayes only a little further."
+    )
+
     literal: float = setting(0.3, "probability that a variable counts", above=0, below=1)
 
     @property
@@ -71,6 +75,8 @@ class Threshold(Halfspaces):
     >>> print(task.evaluate(latent, jnp.array([[1.0, -1.0, 1.0], [1.0, 1.0, 1.0]])))
     [ 1. -1.]
     """
+
+    lesson = "An unknown threshold costs little: what linear learners lose against Bayes are ties and rare weights."
 
     dim: int = setting(4, "number of input coordinates", at_least=1)
     literal: float = setting(0.3, "probability that a variable counts", above=0, below=1)
@@ -105,6 +111,8 @@ class IntegerHalfspace(Halfspaces):
     >>> print(task.evaluate(latent, jnp.array([[1.0, 1.0], [-1.0, 1.0]])))
     [ 1. -1.]
     """
+
+    lesson = "Large weights decide most labels; Bayes finds the order of the weights before their size."
 
     dim: int = setting(3, "number of input coordinates", at_least=1)
     largest: int = setting(3, "the largest weight", at_least=1)

@@ -23,6 +23,8 @@ class NearestNeighbor(Boolean):
     [ 1. -1.  1. -1.]
     """
 
+    lesson = "Once the coins are over, copying the nearest example is Bayes: there is nothing else to learn."
+
     dim: int = setting(12, "number of input coordinates", at_least=1)
     coins: int = setting(4, "number of first labels that are fair coins", at_least=1)
 

@@ -217,6 +217,8 @@ class DNF(IndependentLiterals):
     [ 1. -1.  1.]
     """
 
+    lesson = "Inputs made to satisfy a term say which term it may be: Bayes reads them, the version space does not."
+
     dim: int = setting(3, "number of input coordinates", at_least=1)
     terms: int = setting(2, "number of conjunctions (clauses, in a CNF)", at_least=1)
     literal: float = setting(0.5, "probability that a variable occurs in a conjunction", above=0, below=1)
@@ -269,6 +271,8 @@ class CNF(DNF):
     >>> print(task.evaluate(formula, jnp.array([[-1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]])))
     [ 1. -1. -1.]
     """
+
+    lesson = "The mirror image of dnf: inputs made to break a clause carry the evidence."
 
     forced: float = setting(
         0.3, "probability that an input is made to falsify the prompt's clause", at_least=0, below=1

@@ -47,6 +47,10 @@ class Parity(Boolean):
      [0.  1. ]]
     """
 
+    lesson = (
+        "Chance until an input is a product of those seen, then certainty: no learner that averages gains anything."
+    )
+
     dim: int = setting(5, "number of input coordinates", at_least=1)
     teaching: Literal["none", "mixed", "first"] = setting("none", "prompts that begin with a teaching sequence")
     taught: float = setting(0.5, "share of prompts that do, where teaching = mixed", above=0, below=1)
@@ -132,6 +136,8 @@ class SparseParity(Enumerated):
     >>> print(task.evaluate(jnp.array([1.0, 1.0, 0.0]), jnp.array([[1.0, -1.0, 1.0], [1.0, 1.0, -1.0]])))
     [ 1. -1.]
     """
+
+    lesson = "A few examples single out the subset, and yet no coordinate alone says anything about the label."
 
     dim: int = setting(10, "number of input coordinates", at_least=1)
     sparsity: int = setting(2, "number of variables that count", at_least=1)
