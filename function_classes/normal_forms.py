@@ -111,16 +111,16 @@ class NormalForm(Enumerated):
         if self.teaching == "none":
             return xs
         rows = jax.vmap(lambda k: self._row(latent.terms, k))(jnp.arange(self.points))
-        lesson = latent.taught & (jnp.arange(self.points) < self.lesson(latent))
+        lesson = latent.taught & (jnp.arange(self.points) < self.lesson_rows(latent))
         return jnp.where(lesson[:, None], rows, xs)
 
     def show(self, latent: Formula, xs: Float[Array, "P D"], key: PRNGKeyArray) -> Prompt:
         ys = self.evaluate(latent, xs)
         if self.teaching != "first":
             return Prompt(xs, ys, latent)
-        return Prompt(xs, ys, latent, scored=(jnp.arange(xs.shape[0]) >= self.lesson(latent)).astype(jnp.float32))
+        return Prompt(xs, ys, latent, scored=(jnp.arange(xs.shape[0]) >= self.lesson_rows(latent)).astype(jnp.float32))
 
-    def lesson(self, latent: Formula) -> Int[Array, ""]:
+    def lesson_rows(self, latent: Formula) -> Int[Array, ""]:
         """How many rows the teaching sequence of a function has."""
         return jnp.sum(teaching.lengths(latent.terms, self.leads, self.flips))
 
