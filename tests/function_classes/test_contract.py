@@ -133,7 +133,8 @@ def unread(case: Case, index: int) -> bool:
     if case.task.name == "mixture" and case.task.unit_variance:
         names |= {"weight_std", "weight_mean", "scale"}
     if case.task.name == "convex-combination" and len(path) > 1:
-        names |= {"noise_std"}
+        # The noise is the combination's own, the inputs are those of the first class.
+        names |= {"noise_std", "std"} if path[0].name == "second" else {"noise_std"}
     return path[-1].name in names
 
 
