@@ -140,6 +140,17 @@ class FunctionClass(Fields):
         """Whether `evaluate` gives the noiseless outputs (not so for streams)."""
         return type(self).evaluate is not FunctionClass.evaluate
 
+    @property
+    def mean_square(self) -> Float[Array, ""]:
+        """E[f(x)^2] of the noiseless function, over tasks and inputs."""
+        raise NotAvailable(f"{self.name} has no closed form of E[f(x)^2]")
+
+    @property
+    def input_law(self) -> Any:
+        """What describes the law of the inputs: classes with equal descriptions draw them alike. An `InputLaw` says
+        that every row follows it, whatever the task; by default the field `inputs`, None where there is none."""
+        return getattr(self, "inputs", None)
+
     def sample_latent(self, key: PRNGKeyArray) -> PyTree:
         """Draws the task."""
         raise NotImplementedError

@@ -117,7 +117,9 @@ class Fields(eqx.Module):
 
 
 def _is_data(annotation: Any) -> bool:
+    """Floats and nested settings, and lists of nested settings; a list of plain numbers is static."""
     options = _options(annotation)
+    options += tuple(a for o in options if typing.get_origin(o) is tuple for a in typing.get_args(o) if a is not float)
     return any(o is float or (inspect.isclass(o) and issubclass(o, Fields)) for o in options)
 
 

@@ -72,6 +72,10 @@ class GaussianProcess(FunctionClass):
     def bayes_kind(self) -> BayesKind:
         return BayesKind("exact", "conjugate Gaussian, with the generator's own nugget")
 
+    @property
+    def mean_square(self) -> Float[Array, ""]:
+        return jnp.asarray(self.scale**2, jnp.float32)
+
     def sample_latent(self, key: PRNGKeyArray) -> Draw:
         return Draw(jax.random.key_data(key), jnp.zeros((0, self.dim)), jnp.zeros(0))
 

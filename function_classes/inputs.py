@@ -23,15 +23,43 @@ class InputLaw(Fields):
     def sample(self, key: PRNGKeyArray, points: int, dim: int) -> Float[Array, "P D"]:
         raise NotImplementedError
 
+    def moments(self, dim: int) -> tuple[Float[Array, "D"], Float[Array, "D"]]:
+        """Means and variances of the coordinates, which are uncorrelated in every law here."""
+        raise NotImplementedError
+
+    def log_density(self, xs: Float[Array, "P D"]) -> Float[Array, "P"]:
+        """log p(x) of every row, in nats; -inf outside the support."""
+        raise NotImplementedError
+
+
+class Normal(InputLaw):
+    """x ~ N(0, diag(variances)): what the Gaussian laws share."""
+
+    def variances(self, dim: int) -> Float[Array, "D"]:
+        raise NotImplementedError
+
+    def sample(self, key: PRNGKeyArray, points: int, dim: int) -> Float[Array, "P D"]:
+        return jnp.sqrt(self.variances(dim))[None, :] * jax.random.normal(key, (points, dim))
+
+    def moments(self, dim: int) -> tuple[Float[Array, "D"], Float[Array, "D"]]:
+        return jnp.zeros(dim), self.variances(dim)
+
+    def log_density(self, xs: Float[Array, "P D"]) -> Float[Array, "P"]:
+        variances = self.variances(xs.shape[-1])[None, :]
+        return -0.5 * jnp.sum(jnp.log(2 * jnp.pi * variances) + xs**2 / variances, -1)
+
 
 @InputLaw.registry.add("gaussian")
-class Gaussian(InputLaw):
+class Gaussian(Normal):
     """x ~ N(0, std^2 I)."""
 
     std: float = setting(1.0, "standard deviation of every coordinate", above=0)
 
     def sample(self, key: PRNGKeyArray, points: int, dim: int) -> Float[Array, "P D"]:
         return self.std * jax.random.normal(key, (points, dim))
+
+    def variances(self, dim: int) -> Float[Array, "D"]:
+        return self.std**2 * jnp.ones(dim)
 
 
 @InputLaw.registry.add("uniform")
@@ -49,22 +77,28 @@ class Uniform(InputLaw):
         unit = jax.random.uniform(key, (points, dim))
         return self.low + (self.high - self.low) * unit
 
+    def moments(self, dim: int) -> tuple[Float[Array, "D"], Float[Array, "D"]]:
+        return (self.low + self.high) / 2 * jnp.ones(dim), (self.high - self.low) ** 2 / 12 * jnp.ones(dim)
+
+    def log_density(self, xs: Float[Array, "P D"]) -> Float[Array, "P"]:
+        inside = jnp.all((xs >= self.low) & (xs <= self.high), -1)
+        return jnp.where(inside, -xs.shape[-1] * jnp.log(jnp.asarray(self.high - self.low)), -jnp.inf)
+
 
 @InputLaw.registry.add("power-law")
-class PowerLaw(InputLaw):
+class PowerLaw(Normal):
     """x ~ N(0, diag(lambda)) with lambda_i proportional to i^-exponent and E|x|^2 = dim (Garg 2022's skewed inputs
     have exponent 2, there after a rotation)."""
 
     exponent: float = setting(2.0, "how fast the eigenvalues of the covariance decay", at_least=0)
 
-    def sample(self, key: PRNGKeyArray, points: int, dim: int) -> Float[Array, "P D"]:
+    def variances(self, dim: int) -> Float[Array, "D"]:
         spectrum = jnp.arange(1, dim + 1, dtype=jnp.float32) ** -self.exponent
-        spectrum = spectrum * dim / jnp.sum(spectrum)
-        return jnp.sqrt(spectrum)[None, :] * jax.random.normal(key, (points, dim))
+        return spectrum * dim / jnp.sum(spectrum)
 
 
 @InputLaw.registry.add("diagonal", papers=("zhang-2023",))
-class Diagonal(InputLaw):
+class Diagonal(Normal):
     """x ~ N(0, diag(eigenvalues))."""
 
     eigenvalues: tuple[float, ...] = setting((2.0, 1.0, 0.5, 0.25, 0.25), "variances, one per coordinate", above=0)
@@ -73,8 +107,8 @@ class Diagonal(InputLaw):
         count = len(self.eigenvalues)
         return None if count == dim else f"inputs 'diagonal' has {count} eigenvalues, and dim is {dim}"
 
-    def sample(self, key: PRNGKeyArray, points: int, dim: int) -> Float[Array, "P D"]:
-        return jnp.sqrt(jnp.asarray(self.eigenvalues))[None, :] * jax.random.normal(key, (points, dim))
+    def variances(self, dim: int) -> Float[Array, "D"]:
+        return jnp.asarray(self.eigenvalues)
 
 
 def unfit(law: InputLaw, dim: int) -> Iterable[Problem]:

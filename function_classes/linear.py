@@ -6,13 +6,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.base import BayesKind, FunctionClass, Prediction, Prompt
 from function_classes.fields import setting
-from function_classes.inputs import Gaussian, InputLaw, unfit
+from function_classes.linear_functions import LinearFunctions
+from function_classes.mixtures import GaussianMixture
 from function_classes.posteriors import LinearPosterior, linear_filter, log_normal
-from function_classes.spaces import Real
 
 
 @FunctionClass.registry.add("linear-regression", papers=("garg-2022", "akyurek-2022", "raventos-2023"))
-class LinearRegression(FunctionClass):
+class LinearRegression(LinearFunctions):
     """y = w'x + noise_std e with w ~ N(weight_mean 1, weight_std^2 I), e ~ N(0, 1), x from `inputs`.
 
     Bayes is ridge towards weight_mean 1 with penalty noise_std^2 / weight_std^2 on the sum X'X; its predictive variance
@@ -27,41 +27,23 @@ class LinearRegression(FunctionClass):
         "Ridge at the penalty of the noise is Bayes; least squares peaks where k = dim, gradient descent stops early."
     )
 
-    dim: int = setting(5, "number of input coordinates", at_least=1)
-    points: int = setting(16, "positions in a prompt", at_least=1)
-    noise_std: float = setting(0.5, "standard deviation of the label noise, in the unit of y", at_least=0)
     weight_std: float = setting(1.0, "standard deviation of every weight", above=0)
-    inputs: InputLaw = setting(Gaussian(), "law of the inputs")
     weight_mean: float = setting(0.0, "mean of every weight")
-
-    def problems(self):
-        return unfit(self.inputs, self.dim)
-
-    @property
-    def x_space(self) -> Real:
-        return Real((self.dim,))
-
-    @property
-    def y_space(self) -> Real:
-        return Real()
 
     @property
     def bayes_kind(self) -> BayesKind:
         return BayesKind("exact", "conjugate Gaussian")
 
+    def prior(self) -> GaussianMixture:
+        """The law of w, as one component."""
+        ones = jnp.ones((1, self.dim))
+        return GaussianMixture(jnp.zeros(1), self.weight_mean * ones, self.weight_std * ones)
+
+    def weight_square(self) -> Float[Array, "D D"]:
+        return self.prior().second_moment()
+
     def sample_latent(self, key: PRNGKeyArray) -> Float[Array, "D"]:
         return self.weight_mean + self.weight_std * jax.random.normal(key, (self.dim,))
-
-    def sample_inputs(self, latent: Float[Array, "D"], key: PRNGKeyArray) -> Float[Array, "P D"]:
-        return self.inputs.sample(key, self.points, self.dim)
-
-    def evaluate(self, latent: Float[Array, "D"], xs: Float[Array, "N D"]) -> Float[Array, "N"]:
-        return jnp.matmul(xs, latent, precision=jax.lax.Precision.HIGHEST)
-
-    def sample_outputs(
-        self, latent: Float[Array, "D"], xs: Float[Array, "P D"], key: PRNGKeyArray
-    ) -> Float[Array, "P"]:
-        return self.evaluate(latent, xs) + self.noise_std * jax.random.normal(key, xs.shape[:1])
 
     def posterior(self, prompt: Prompt) -> LinearPosterior:
         """Mean and variance of w'x_k, and the posterior mean of w, before y_k is seen."""

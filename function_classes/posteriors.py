@@ -28,10 +28,11 @@ class LinearPosterior(NamedTuple):
 def linear_filter(
     xs: Float[Array, "P D"],
     ys: Float[Array, "P"],
-    prior_std: Float[Array, ""] | float,
+    prior_std: Float[Array, "*D"] | float,
     noise_std: Float[Array, ""] | float,
 ) -> LinearPosterior:
-    """w ~ N(0, prior_std^2 I), y = w'x + N(0, noise_std^2), by Potter's square-root update.
+    """w ~ N(0, prior_std^2 I), y = w'x + N(0, noise_std^2), by Potter's square-root update. A vector prior_std has one
+    standard deviation per weight.
 
         S S' = posterior covariance, S_0 = prior_std I;   v = S'x,   q = v'v + s^2 (variance of y)
         w += S v (y - w'x) / q;   S -= S v v' / (q + sqrt(s^2 q))
@@ -56,7 +57,7 @@ def linear_filter(
         updated = weights + inverse * direction * (y - mean), root - shrink * direction[:, None] * v[None, :]
         return updated, LinearPosterior(mean, variance, weights)
 
-    start = jnp.zeros(dim), prior_std * jnp.eye(dim)
+    start = jnp.zeros(dim), jnp.diag(jnp.broadcast_to(jnp.asarray(prior_std, xs.dtype), (dim,)))
     return jax.lax.scan(step, start, (xs, ys))[1]
 
 
@@ -103,6 +104,8 @@ def log_normal(
     variance: Float[Array, "*n"],
     prior_variance: Float[Array, "*n"],
 ) -> Float[Array, "*n"]:
-    """log N(y; mean, variance) in nats, with the variance kept above `NOISELESS_FLOOR` of the prior predictive's."""
+    """log N(y; mean, variance) in nats, with the variance kept above `NOISELESS_FLOOR` of the prior predictive's. Where
+    both are 0 (x = 0, say) nothing can be learned, and the density is that of variance 1."""
     variance = jnp.maximum(variance, NOISELESS_FLOOR * prior_variance)
+    variance = jnp.where(variance > 0, variance, 1.0)
     return -0.5 * (jnp.log(2 * jnp.pi * variance) + jnp.square(ys - mean) / variance)

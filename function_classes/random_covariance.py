@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.base import FunctionClass
+from function_classes.inputs import InputLaw
 from function_classes.linear import LinearRegression
 
 
@@ -32,6 +33,10 @@ class RandomCovariance(LinearRegression):
 
     lesson = "Ridge stays Bayes whatever the covariance; one gradient step has no rate that fits all of them."
 
+    @property
+    def input_law(self) -> tuple[str, InputLaw]:
+        return self.name, self.inputs
+
     def sample_latent(self, key: PRNGKeyArray) -> CovariantTask:
         weights, eigenvalues = jax.random.split(key)
         return CovariantTask(super().sample_latent(weights), jax.random.exponential(eigenvalues, (self.dim,)))
@@ -39,8 +44,7 @@ class RandomCovariance(LinearRegression):
     def sample_inputs(self, latent: CovariantTask, key: PRNGKeyArray) -> Float[Array, "P D"]:
         return jnp.sqrt(latent.eigenvalues)[None, :] * self.inputs.sample(key, self.points, self.dim)
 
-    def evaluate(self, latent: CovariantTask, xs: Float[Array, "N D"]) -> Float[Array, "N"]:
-        return super().evaluate(latent.weights, xs)
-
-    def sample_outputs(self, latent: CovariantTask, xs: Float[Array, "P D"], key: PRNGKeyArray) -> Float[Array, "P"]:
-        return self.evaluate(latent, xs) + self.noise_std * jax.random.normal(key, xs.shape[:1])
+    def input_square(self) -> Float[Array, "D D"]:
+        """E[xx']: E[lambda] = 1 on the diagonal, E[lambda^(1/2)]^2 = pi / 4 elsewhere."""
+        square = super().input_square()
+        return jnp.pi / 4 * square + jnp.diag((1 - jnp.pi / 4) * jnp.diag(square))

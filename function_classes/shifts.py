@@ -132,8 +132,10 @@ class ScaleTask(Shift):
 
     def apply(self, task: FunctionClass) -> FunctionClass:
         scaled = _with_field(self, task, ("weight_std", "scale"), lambda old: old * self.value)
-        has_mean = getattr(getattr(scaled, "base", scaled), "weight_mean", 0.0) != 0
-        return _with_field(self, scaled, ("weight_mean",), lambda old: old * self.value) if has_mean else scaled
+        try:
+            return _with_field(self, scaled, ("weight_mean",), lambda old: old * self.value)
+        except NotAvailable:
+            return scaled
 
 
 def _with_field(shift: Shift, task: FunctionClass, names: tuple[str, ...], change: Any) -> FunctionClass:
@@ -210,6 +212,10 @@ class ShiftedInputs(FunctionClass):
     @property
     def steps(self) -> int:
         return self.base.steps
+
+    @property
+    def input_law(self) -> Any:
+        return self.shift, self.base.input_law
 
     @property
     def bayes_kind(self) -> BayesKind:

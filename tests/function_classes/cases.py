@@ -38,13 +38,64 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"dim": 2, "layers": 2, "intermediates": "hidden"},
         {"dim": 3, "layers": 1, "noise_std": 0.3},
     ),
+    "convex-combination": (
+        {
+            "first": {"name": "gaussian-mixture-regression", "dim": 2, "axis_std": 0.3},
+            "second": {"name": "linear-pool", "dim": 2, "pool_size": 3},
+            "share": 0.7,
+            "noise_std": 0.3,
+            "unit_variance": True,
+        },
+    ),
+    "gaussian-mixture-regression": (
+        {"dim": 3, "centers": (1.0, -2.0, 0.5), "probabilities": (0.5, 0.3, 0.2), "axis_std": 0.5, "spread": 0.7},
+    ),
     "gaussian-process": (
         {"dim": 2, "kernel": "matern-5/2", "lengthscale": 1.5, "scale": 2.0, "noise_std": 0.3},
         {"kernel": "periodic", "period": 1.7, "lengthscale": 0.9, "noise_std": 0.2},
     ),
+    "heteroscedastic-linear": (
+        {"dim": 2, "noise": {"name": "levels", "count": 5, "low": 0.3, "high": 1.5}, "weights": "independent"},
+        {"dim": 2, "weights": "independent", "noise": {"name": "inverse-gamma", "shape": 6.0}, "weight_std": 0.7},
+        {"dim": 3, "noise": {"name": "uniform-noise", "low": 0.4}, "weight_std": 0.7},
+    ),
     "letter-digit": ({"letters": 2},),
+    "linear-classification": (
+        {"dim": 1, "link": "probit", "weight_std": 1.2},
+        {"dim": 2, "link": "threshold"},
+        {"dim": 3, "link": "threshold"},
+    ),
+    "linear-dynamical-system": (
+        {"dim": 2, "pool_size": 3, "pool_seed": 1, "radius": 0.8, "noise_std": 0.5},
+        {"pool_size": None},
+    ),
+    "linear-mixture": (
+        {"dim": 3, "regressors": 3, "probabilities": (0.6, 0.3, 0.1), "scale": 2.0, "regressor_seed": 4},
+    ),
+    "linear-pool": ({"dim": 3, "pool_size": 5, "pool_seed": 3, "weight_std": 2.0, "noise_std": 1.0},),
     "linear-regression": ({"dim": 3, "noise_std": 1.0, "weight_std": 0.5, "weight_mean": 0.7, "inputs": "uniform"},),
+    "low-rank": ({"dim": 16, "rank": 2, "weight_std": 0.3},),
     "markov": ({"symbols": 2, "order": 2, "alpha": 0.4}, {"symbols": 4, "order": 0}),
+    "mixture": (
+        {
+            "classes": (
+                {"name": "linear-regression", "dim": 2, "inputs": {"name": "gaussian", "std": 1.5}},
+                {"name": "sign-vector", "dim": 2, "noise_std": 0.3, "weight_std": 0.7},
+                {"name": "gaussian-process", "dim": 2, "inputs": {"name": "gaussian", "std": 0.8}},
+            ),
+            "probabilities": (0.5, 0.3, 0.2),
+            "unit_variance": True,
+        },
+        {"classes": ({"name": "markov", "alpha": 0.4}, {"name": "markov", "order": 0})},
+        {
+            "classes": (
+                {"name": "chain-of-thought", "dim": 2, "layers": 2},
+                {"name": "chain-of-thought", "dim": 2, "layers": 2, "slope": 0.8, "noise_std": 0.4},
+            )
+        },
+    ),
+    "sign-vector": ({"dim": 3, "weight_std": 0.5, "noise_std": 0.3}, {"dim": 13}),
+    "sparse-linear": ({"dim": 4, "sparsity": 3, "weight_std": 0.7, "noise_std": 0.5}, {"dim": 30, "sparsity": 4}),
     "shifted-inputs": (
         {"base": GP, "shift": {"name": "mean-shift", "value": 0.7}},
         {"shift": {"name": "subspace", "value": 0.7}},

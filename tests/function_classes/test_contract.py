@@ -130,9 +130,17 @@ def test_float_fields_are_data(case):
 
 
 def unread(case: Case, index: int) -> bool:
-    """Fields that the chosen kernel, or the chosen kind of prompts, does not read."""
-    name = jax.tree_util.tree_flatten_with_path(case.task)[0][index][0][-1].name
-    return name == "period" or (name == "taught" and case.task.teaching != "mixed")
+    """Fields that the chosen kernel, link or kind of prompts does not read, or that unit variance takes back."""
+    path = jax.tree_util.tree_flatten_with_path(case.task)[0][index][0]
+    names = {"period"} if getattr(case.task, "teaching", "mixed") == "mixed" else {"period", "taught"}
+    if getattr(case.task, "link", "") == "threshold":
+        names |= {"weight_std", "std"}
+    if case.task.name == "mixture" and case.task.unit_variance:
+        names |= {"weight_std", "weight_mean", "scale"}
+    if case.task.name == "convex-combination" and len(path) > 1:
+        # The noise is the combination's own, the inputs are those of the first class.
+        names |= {"noise_std", "std"} if path[0].name == "second" else {"noise_std"}
+    return path[-1].name in names
 
 
 def test_prompts_are_independent_draws(case):

@@ -141,3 +141,31 @@ def conjunction_bayes(xs, ys, literal, forced):
         plus = conjunction_evidence([*positives, query], negatives, literal, forced)
         found.append(plus / (plus + conjunction_evidence(positives, [*negatives, query], literal, forced)))
     return np.array(found)
+
+
+def mixture_bayes(log_probs, means, stds, xs, ys, noise_std):
+    """Mixture of linear-Gaussian components with diagonal priors: at every k the weights (P, M) from the joint evidence
+    of the first k labels, mean and variance of y_k, and log p(y_k | y_<k) as a difference of log evidences."""
+    xs, ys = np.asarray(xs, np.float64), np.asarray(ys, np.float64)
+    log_probs, means, stds = (np.asarray(a, np.float64) for a in (log_probs, means, stds))
+    weights, moments, evidence = [], [], []
+    for k in range(len(ys) + 1):
+        seen, shown = xs[:k], ys[:k]
+        logs, components = [], []
+        for log_prob, mean, std in zip(log_probs, means, stds, strict=True):
+            covariance = (seen * std**2) @ seen.T + noise_std**2 * np.eye(k)
+            rest = shown - seen @ mean
+            logs.append(log_prob + (log_joint_normal(rest, covariance) if k else 0.0))
+            if k < len(ys):
+                cross = seen @ (std**2 * xs[k])
+                solved = np.linalg.solve(covariance, np.stack([rest, cross], 1)) if k else np.zeros((0, 2))
+                variance = np.sum((std * xs[k]) ** 2) - cross @ solved[:, 1] + noise_std**2
+                components.append((xs[k] @ mean + cross @ solved[:, 0], variance))
+        evidence.append(np.logaddexp.reduce(logs))
+        if k < len(ys):
+            weights.append(np.exp(np.array(logs) - evidence[-1]))
+            m, v = np.array(components).T
+            total = weights[-1] @ m
+            moments.append((total, weights[-1] @ (v + (m - total) ** 2)))
+    mean, variance = np.array(moments).T
+    return np.array(weights), mean, variance, np.diff(evidence)
