@@ -102,7 +102,7 @@ def taught(task, terms):
     latents = Formula(jnp.asarray(terms, jnp.float32), jnp.zeros(len(terms), jnp.int32), jnp.ones(len(terms), bool))
     keys = jax.random.split(jax.random.key(0), len(terms))
     prompts = jax.jit(jax.vmap(task.sample_prompt))(latents, keys)
-    return prompts, np.asarray(jax.vmap(task.lesson)(latents))
+    return prompts, np.asarray(jax.vmap(task.lesson_rows)(latents))
 
 
 @pytest.mark.parametrize(
