@@ -140,6 +140,19 @@ def vectors_to_numbers(name: str, task: FunctionClass) -> str | None:
     return None
 
 
+def vectors_to_labels(name: str, task: FunctionClass) -> str | None:
+    """None where inputs are vectors and every example has one sign or symbol as output, else the reason."""
+    if isinstance(task.x_space, Nothing):
+        return f"{name} needs inputs, {task.name} is a stream"
+    if not isinstance(task.x_space, Real | Signs) or len(task.x_space.shape) != 1:
+        return f"{name} needs vectors as inputs, those of {task.name} are {task.x_space}"
+    if task.steps > 1:
+        return f"{name} predicts one label per example, {task.name} reveals {task.steps}"
+    if not isinstance(task.y_space, Signs | Symbols) or task.y_space.shape:
+        return f"{name} predicts a sign or a symbol per example, outputs of {task.name} are {task.y_space}"
+    return None
+
+
 def stream_of_symbols(name: str, task: FunctionClass) -> str | None:
     """None where a prompt is a sequence of symbols without inputs, else the reason."""
     if not isinstance(task.x_space, Nothing):
