@@ -35,6 +35,8 @@ class Reference(Fields):
     cost: ClassVar[Literal["cheap", "slow"]] = "cheap"
     # Contract tests demand that predictions respond to what may be used, unless the reference says otherwise.
     ignores_prompt: ClassVar[bool] = False
+    # They demand derivatives too, unless it says that it moves by jumps (a choice among finitely many, say).
+    jumps: ClassVar[bool] = False
     # A continuous family names the field that runs through it; {} in the words takes its value.
     family_parameter: ClassVar[str | None] = None
     family_words: ClassVar[str] = ""

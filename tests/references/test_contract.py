@@ -147,22 +147,25 @@ def test_gradient_of_the_past_is_zero_and_of_the_allowed_is_not(name, kind):
 
     jacobian = np.asarray(jax.jit(jax.jacrev(means))(prompt.ys))
     assert np.all(np.triu(jacobian) == 0)
-    if not Reference.registry.find(name).ignores_prompt:
+    family = Reference.registry.find(name)
+    if not family.ignores_prompt and not family.jumps:
         assert all(np.any(jacobian[k, :k] != 0) for k in range(1, POINTS))
 
 
-@pytest.mark.parametrize(("name", "kind"), ON_LABELS)
-def test_labels_respond_to_what_was_seen(name, kind):
-    """Every label after the first position counts for the last prediction, in one of 32 prompts at least."""
+@pytest.mark.parametrize(
+    ("name", "kind"), [*ON_LABELS, *(pair for pair in ON_NUMBERS if Reference.registry.find(pair[0]).jumps)]
+)
+def test_predictions_respond_to_what_was_seen(name, kind):
+    """Every output shown counts for the last prediction, in one of 32 prompts at least."""
     if Reference.registry.find(name).ignores_prompt:
         pytest.skip("it says that it does not")
     task = TASKS[kind]
     batch = task.batch(jax.random.key(4), 32).hide()
-    before = np.asarray(predict(settled(name, kind), batch).as_log_probs(task.y_space))
+    before = jax.tree.leaves(predict(settled(name, kind), batch))
     for j in range(POINTS - 1):
-        other = -batch.ys[:, j] if isinstance(task.y_space, Signs) else (batch.ys[:, j] + 1) % 3
-        after = predict(settled(name, kind), Prompt(batch.xs, batch.ys.at[:, j].set(other)))
-        assert np.any(np.asarray(after.as_log_probs(task.y_space))[:, -1] != before[:, -1]), j
+        other = (batch.ys[:, j] + 1) % 3 if isinstance(task.y_space, Symbols) else -batch.ys[:, j]
+        after = jax.tree.leaves(predict(settled(name, kind), Prompt(batch.xs, batch.ys.at[:, j].set(other))))
+        assert any(np.any(a[:, -1] != b[:, -1]) for a, b in zip(after, before, strict=True)), j
 
 
 @pytest.mark.parametrize(("name", "kind"), ON_LABELS)
@@ -256,6 +259,9 @@ def test_learners_of_labels_say_what_they_need():
         ("prior-mean", {}),
         ("k-gram", {}),
         ("context-tree-weighting", {}),
+        ("pool-argmin", {}),
+        ("smoothed-pool", {}),
+        ("em-mixture", {}),
     ],
 )
 def test_unresolved_references_refuse_to_predict(name, fields):
