@@ -193,18 +193,26 @@ def probe(
     looking.look(probes, page, (name, probe_name), every, save, prompts, out, as_json)
 
 
-@app.command("list")
+@app.command("list", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def list_(
-    kind: Annotated[str, typer.Argument(help="function-classes, references, mixers, ...")] = "", as_json: AsJson = False
+    context: typer.Context,
+    kind: Annotated[str, typer.Argument(help="function-classes, references, mixers, ...")] = "",
+    task: Annotated[
+        str | None,
+        typer.Option("--for", metavar="CLASS", help="which references apply there, and why not the others"),
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """What there is of a kind, with fields and papers."""
+    """What there is of a kind, with fields and papers. `icl list references --for CLASS`: which apply there; fields of
+    CLASS are flags too."""
     import experiments
     import figures
     import probes
-    from icl.console import catalog
+    from icl.console import catalog, options
 
+    settings = options.pairs(context.args, ["--for", "--json"])
     extra = {"probes": probes.describe, "experiments": experiments.describe, "figures": figures.describe}
-    typer.echo(catalog.listing(kind, extra, as_json))
+    typer.echo(catalog.listing(kind, extra, as_json, task, settings))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -42,6 +42,11 @@ class KernelSmoother(Reference):
     def standard(cls, task: FunctionClass) -> tuple[Reference, ...]:
         return (cls("class"),) if isinstance(task, GaussianProcess) else ()
 
+    @classmethod
+    def families(cls, task: FunctionClass) -> tuple[Reference, ...]:
+        """There too: on linear functions it is far from everything."""
+        return (cls(),) if isinstance(task, GaussianProcess) else ()
+
     def family_values(self, task: FunctionClass) -> tuple[float, ...]:
         return BANDWIDTHS
 
