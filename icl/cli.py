@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from icl.console.arguments import ANYTHING, RUNS, AsJson, Fitted, Out, Report, RunName, Scale, Steps
+from icl.console.arguments import ANYTHING, RUNS, AsJson, Fitted, ForClass, Out, Report, RunName, Scale, Steps
 
 app = typer.Typer(
     help="The workbench for the science of in-context learning: train, identify, compare, draw.",
@@ -184,18 +184,22 @@ def probe(
     looking.look(probes, page, (name, probe_name), every, save, prompts, out, as_json)
 
 
-@app.command("list")
+@app.command("list", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def list_(
-    kind: Annotated[str, typer.Argument(help="function-classes, references, mixers, ...")] = "", as_json: AsJson = False
+    context: typer.Context,
+    kind: Annotated[str, typer.Argument(help="function-classes, references, mixers, ...")] = "",
+    task: ForClass = None,
+    as_json: AsJson = False,
 ) -> None:
-    """What there is of a kind, with fields and papers."""
+    """What there is of a kind. `icl list references --for CLASS`: which apply there; fields of CLASS are flags."""
     import experiments
     import figures
     import probes
-    from icl.console import catalog
+    from icl.console import catalog, options
 
+    settings = options.pairs(context.args, ["--for", "--json"])
     extra = {"probes": probes.describe, "experiments": experiments.describe, "figures": figures.describe}
-    typer.echo(catalog.listing(kind, extra, as_json))
+    typer.echo(catalog.listing(kind, extra, as_json, task, settings))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

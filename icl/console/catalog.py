@@ -1,7 +1,7 @@
 """`icl list KIND`: everything that is registered, from the registries themselves."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +55,17 @@ _FACTS = ("target", "bayes", "references", "tests")
 _MISSING: Any = fields.dataclasses.MISSING
 
 
-def listing(kind: str, extra: Mapping[str, Callable[[], dict[str, str]]], as_json: bool) -> str:
-    """The text of `icl list`. `extra` adds kinds that live in rooms further right, as name -> one line."""
+def listing(
+    kind: str,
+    extra: Mapping[str, Callable[[], dict[str, str]]],
+    as_json: bool,
+    task: str | None = None,
+    settings: Sequence[tuple[str, str]] = (),
+) -> str:
+    """The text of `icl list`. `extra` adds kinds that live in rooms further right, as name -> one line. `task`, with
+    fields as flags, asks which references apply to a class."""
+    if settings and task is None:
+        raise ConfigError([Problem("--" + settings[0][0], "is a field of a class: name the class with --for")])
     kinds = [*_registries(), "presets", *extra]
     if not kind:
         return json.dumps(kinds) if as_json else "kinds: " + ", ".join(kinds)
@@ -65,6 +74,11 @@ def listing(kind: str, extra: Mapping[str, Callable[[], dict[str, str]]], as_jso
         kind += "s"
     if kind not in kinds:
         raise ConfigError([Problem("list", f"unknown kind {kind!r}{nearest(kind, kinds)}")])
+    if task is not None:
+        if kind != "references":
+            raise ConfigError([Problem("--for", f"asks which references apply, not which {kind}")])
+        found = applicable(task, settings)
+        return json.dumps(found) if as_json else _applicable_text(task, found)
     if kind == "presets":
         from icl.presets import PRESETS
 
@@ -79,6 +93,38 @@ def listing(kind: str, extra: Mapping[str, Callable[[], dict[str, str]]], as_jso
     if as_json:
         return json.dumps(lines)
     return "\n".join(f"{name}\n    {what}" for name, what in lines.items()) or f"no {kind}"
+
+
+def applicable(task: str, settings: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Every family of references with the reason why it cannot be used on a class, None where it can; whether it is
+    slow, its members in the standard table, and the field of its continuous family."""
+    from icl import custom, references
+    from icl.console import options
+
+    chosen: Any = options.configs(custom.resolve(task), settings, None, None)
+    if len(chosen) > 1:
+        raise ConfigError([Problem("--for", "expects one class: a list of values would be a sweep")])
+    chosen = chosen[0].task
+    found = []
+    for name, reason in references.explain(chosen).items():
+        family = references.Reference.registry.find(name)
+        members = [m.label for m in family.standard(chosen) if m.applies(chosen) is None] if reason is None else []
+        searched = [m for m in family.families(chosen) if m.applies(chosen) is None] if reason is None else []
+        entry = {"name": name, "reason": reason, "cost": family.cost, "standard": members}
+        found.append(entry | {"family": family.family_parameter if searched else None})
+    return found
+
+
+def _applicable_text(task: str, found: Sequence[dict[str, Any]]) -> str:
+    lines = [f"references that apply to {task}:"]
+    for entry in (entry for entry in found if entry["reason"] is None):
+        notes = ["slow"] if entry["cost"] == "slow" else []
+        notes += [f"in tables: {', '.join(entry['standard'])}"] if entry["standard"] else []
+        notes += [f"identified by {entry['family']}"] if entry["family"] else []
+        lines.append(f"  {entry['name']:<24}{'; '.join(notes)}".rstrip())
+    rest = [entry for entry in found if entry["reason"] is not None]
+    lines += ["", "those that do not:"] if rest else []
+    return "\n".join([*lines, *(f"  {entry['name']:<24}{entry['reason']}" for entry in rest)])
 
 
 def markdown() -> str:
