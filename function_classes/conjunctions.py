@@ -77,7 +77,7 @@ class SparseDisjunction(NormalForm):
         yield from super().problems()
 
     @property
-    def candidates(self) -> int:
+    def formula_count(self) -> int:
         return math.comb(self.dim, self.sparsity)
 
     def sample_terms(self, key: PRNGKeyArray) -> Float[Array, "T D"]:

@@ -56,7 +56,7 @@ class NormalForm(Enumerated):
         return 1
 
     @property
-    def candidates(self) -> int:
+    def formula_count(self) -> int:
         """How many formulas the enumeration has."""
         raise NotImplementedError
 
@@ -88,7 +88,7 @@ class NormalForm(Enumerated):
 
     @property
     def states(self) -> int:
-        return self.candidates * self.conjunctions * (2 if self.teaching == "mixed" else 1)
+        return self.formula_count * self.conjunctions * (2 if self.teaching == "mixed" else 1)
 
     def sample_latent(self, key: PRNGKeyArray) -> Formula:
         terms, chosen, taught = jax.random.split(key, 3)
@@ -179,7 +179,7 @@ class IndependentLiterals(NormalForm):
         return (0, 1) if self.monotone else (0, 1, -1)
 
     @property
-    def candidates(self) -> int:
+    def formula_count(self) -> int:
         return math.comb(len(self._values) ** self.dim + self.conjunctions - 1, self.conjunctions)
 
     def sample_terms(self, key: PRNGKeyArray) -> Float[Array, "T D"]:

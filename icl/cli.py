@@ -257,10 +257,8 @@ def reproduce(
 
 
 @app.command()
-def cite(
-    name: Annotated[str, typer.Argument(help="a run, or a paper such as garg-2022")] = "last", out: Out = RUNS
-) -> None:
-    """BibTeX of a paper, or of exactly what a run used."""
+def cite(name: RunName = "last", out: Out = RUNS) -> None:
+    """BibTeX of exactly what a run used, or of a paper: `icl cite garg-2022`."""
     from icl.console import reading
 
     typer.echo(reading.cite(name, out))
