@@ -18,11 +18,14 @@ from function_classes.fields import setting
 from icl.programs import draw
 from icl.references.averaging import before
 from icl.references.base import HIGHEST, LinearPredictor, LinearReference, Reference, plain
-from icl.references.pool import HardChoice, Pool
+from icl.references.pool import HardChoice, Pool, has_pool
 
 ITERATIONS = 200
 TOLERANCE = 1e-7
 LEAST_NOISE = 1e-4
+
+# More components than this are not taken over from a class: a few hundred prompts cannot tell them apart.
+MANY = 64
 
 
 @Reference.registry.add("em-mixture", papers=("pathak-2023",))
@@ -45,8 +48,11 @@ class EMMixture(LinearReference):
 
     @classmethod
     def example(cls, task: Any) -> Reference:
-        """With as many components as the class has weight vectors, where there is a pool."""
-        return cls(len(task.candidates())) if hasattr(task, "candidates") else cls()
+        """With as many components as the class has weight vectors, where these are few."""
+        if not has_pool(task) or task.bayes_kind.kind == "none":
+            return cls()
+        count = jax.eval_shape(task.candidates).shape[0]
+        return cls(count) if count <= MANY else cls()
 
     def calibrate(self, task: FunctionClass, key: PRNGKeyArray, prompts: int = 512) -> Predictor:
         batch = draw(task, key, 0, prompts).hide()

@@ -24,9 +24,10 @@ class LInfinity(LinearReference):
     infeasible). For w in {-1, +1}^dim the minimum is unique and w itself from k near dim / 2 on (Mangasarian and
     Recht 2011). 0 at k = 0.
 
-    By `iterations` of Douglas and Rachford's splitting from where the prefix before ended; interpolation is exact, the
-    largest weight of Gaussian labels at dim 20 a median 1e-5 and at worst 1e-3 above the least (relative). The minimum
-    is unique but flat, so a prediction may be 1e-2 off where the largest weight is 1e-4 off.
+    By `iterations` of Douglas and Rachford's splitting from where the prefix before ended. Interpolation is exact; with
+    w ~ N(0, I) at dim 20 the largest weight is above the least by a median of 1e-6 to 4e-4, depending on k, and at most
+    1e-3 (relative). The minimum is unique but flat: predictions (y has a standard deviation of 4.5) are off by a median
+    of 2e-3 at most, the worst by 2e-2.
     """
 
     iterations: int = setting(400, "of the splitting, for every prefix", at_least=1)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.base import FunctionClass, Predictor, Prompt
 from function_classes.fields import setting
+from function_classes.spaces import Real
 from icl.programs import compiled
 from icl.references.base import HIGHEST, LinearPredictor, LinearReference, Reference, plain
 from icl.references.calibration import Fold, fold, search
@@ -33,9 +34,9 @@ class Lasso(LinearReference):
     scikit-learn's Lasso(alpha) without intercept, 1/(2k) |Xw - y|^2 + alpha |w|_1, is penalty = alpha with loss "mean";
     alpha = 0.01 in Garg et al. and Panwar et al. For orthonormal columns w is X'y moved towards 0 by penalty.
 
-    Found by an active set that starts from the solution of the prefix before. At dim 20, noise 0.1, penalty 0.1 the
-    median error of a prediction is 1e-5 of the scale of y (float32), the worst of some hundreds 1e-3; fewer iterations
-    lag behind at k just below dim, where many weights change at once.
+    Found by an active set that starts from the solution of the prefix before. At dim 20, noise 0.1, penalty 0.1 (y has
+    a standard deviation of 4.5) the median error of a prediction is 1e-5 or less at every k, the largest of 40 prompts
+    1e-2 at k = 15 and 5e-4 elsewhere: fewer iterations lag behind where many weights change at once.
     """
 
     family_parameter: ClassVar[str | None] = "penalty"
@@ -53,12 +54,12 @@ class Lasso(LinearReference):
     @classmethod
     def standard(cls, task: FunctionClass) -> tuple[Reference, ...]:
         """Where the class says that few weights differ from 0."""
-        return (cls(penalty="class"), cls(0.01, "mean")) if hasattr(task, "sparsity") else ()
+        return (cls(penalty="class"), cls(0.01, "mean")) if sparse(task) else ()
 
     @classmethod
     def families(cls, task: FunctionClass) -> tuple[Reference, ...]:
         """There too: elsewhere identification would take its time for a member that nobody expects."""
-        return (cls(),) if hasattr(task, "sparsity") else ()
+        return (cls(),) if sparse(task) else ()
 
     def family_values(self, task: FunctionClass) -> tuple[float, ...]:
         return PENALTIES
@@ -78,6 +79,11 @@ class Lasso(LinearReference):
         if isinstance(self.penalty, str):
             raise self.unresolved("penalty")
         return active_set(prompt, self.penalty, self.loss, self.iterations)
+
+
+def sparse(task: FunctionClass) -> bool:
+    """Whether outputs are numbers and the class has a field that says how many weights there are."""
+    return hasattr(task, "sparsity") and isinstance(task.y_space, Real)
 
 
 class CalibratedLasso(LinearPredictor):

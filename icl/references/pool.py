@@ -32,6 +32,11 @@ class Pool(eqx.Module):
     noise_std: Float[Array, ""]
 
 
+def has_pool(task: Any) -> bool:
+    """Whether a class offers candidates, and the noise around what they say."""
+    return callable(getattr(type(task), "candidates", None)) and hasattr(task, "noise_std")
+
+
 def pool_of(task: Any) -> Pool:
     """The pool of a class that has one."""
     candidates = task.candidates()
@@ -48,8 +53,10 @@ class PoolReference(LinearReference):
         return (cls(),)
 
     def applies(self, task: FunctionClass) -> str | None:
-        if not (hasattr(task, "candidates") and hasattr(task, "noise_std")):
+        if not has_pool(task):
             return f"{self.name} needs a finite pool of weight vectors, {task.name} has none"
+        if task.bayes_kind.kind == "none":
+            return f"the pool of {task.name} is not enumerated: {task.bayes_kind.detail}"
         return super().applies(task)
 
     def weights(self, prompt: Prompt) -> Float[Array, "P D"]:

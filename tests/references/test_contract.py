@@ -1,7 +1,9 @@
 """What every registered reference promises, on vectors with numbers, signs and symbols and on a stream: nothing here
 lists the members."""
 
+import dataclasses
 import functools
+from dataclasses import MISSING
 
 import equinox as eqx
 import jax
@@ -9,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import function_classes as fc
 from function_classes import FunctionClass, NotAvailable, Prediction, Prompt, Real, Signs, Symbols, get
 from function_classes.base import BayesKind
 from function_classes.spaces import Nothing
@@ -219,6 +222,21 @@ def test_explain_gives_a_reason_or_none():
         "trigram (KT)",
         "context tree of depth 3",
     }
+
+
+@pytest.mark.parametrize("name", fc.names())
+def test_every_class_is_answered(name):
+    """A reason or none from every family, and standard members with labels of their own, before any work."""
+    required = [f.name for f in dataclasses.fields(fc.FunctionClass.registry.find(name)) if f.default is MISSING]
+    if required:
+        pytest.skip("wraps another class")
+    task = get(name)
+    reasons = references.explain(task)
+    assert all(reason is None or reason.strip() for reason in reasons.values())
+    offered = [m for family in references.names() for m in Reference.registry.find(family).standard(task)]
+    kept = [m.label for m in offered if m.applies(task) is None]
+    assert len(set(kept)) == len(kept)
+    assert not [m.label for m in offered if m.applies(task) is None and m.cost == "slow"]
 
 
 def test_learners_of_labels_say_what_they_need():

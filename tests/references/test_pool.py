@@ -25,7 +25,7 @@ class Mixture(LINEAR):
 
     @property
     def bayes_kind(self):
-        return BayesKind("none", "that of linear regression does not know the pool")
+        return BayesKind("quadrature", "that of linear regression, which does not know the pool: not to be used")
 
     def candidates(self):
         draws = jax.random.normal(jax.random.key(5), (5, self.dim))
