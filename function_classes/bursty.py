@@ -1,9 +1,7 @@
 """Classes that come in bursts: few-shot or in-weights classification (Chan et al. 2022; Reddy 2023, synthetic)."""
 
 import dataclasses
-import functools
 import math
-from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import jax
@@ -14,12 +12,13 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from function_classes.base import BayesKind, FunctionClass, NotAvailable, Prediction, Prompt
 from function_classes.fields import Problem, setting
+from function_classes.groupings import IMPOSSIBLE, Look, groupings, together
+from function_classes.inputs import Gaussian
 from function_classes.linear_functions import too_many
 from function_classes.posteriors import HIGHEST
 from function_classes.spaces import Real, Symbols
 
 _MOST_GROUPINGS = 20_000
-_IMPOSSIBLE = -1e30
 # Items of one class differ by at least this share of their norm when they are scored: without noise a density needs it.
 _LEAST_NOISE = 1e-3
 
@@ -36,16 +35,6 @@ class Shown(NamedTuple):
 
     new: NewClasses
     labels: Int[Array, "P"]
-
-
-class _Look(NamedTuple):
-    """What components say of one item: log p(label) of the mixture, the log density of the item, the components' log
-    weights once the item is seen, and every component's own log p(label)."""
-
-    log_probs: Float[Array, "L"]
-    density: Float[Array, ""]
-    weights: Float[Array, "M"]
-    said: Float[Array, "M L"]
 
 
 @FunctionClass.registry.add("bursty-classes", papers=("chan-2022", "reddy-2023"))
@@ -102,6 +91,11 @@ class BurstyClasses(FunctionClass):
     @property
     def y_space(self) -> Symbols:
         return Symbols(self.labels)
+
+    @property
+    def input_law(self) -> Gaussian:
+        """Of items when all classes are unknown."""
+        return Gaussian(std=self.dim**-0.5)
 
     @property
     def bayes_kind(self) -> BayesKind:
@@ -165,8 +159,8 @@ class BurstyClasses(FunctionClass):
         return Prediction(log_probs=self._filter(prompt)[0])
 
     def log_input_density(self, prompt: Prompt) -> Float[Array, "P"]:
-        """log p(x_k | x_<k, y_<k) in nats."""
-        return self._filter(prompt)[1]
+        """log p(x_k | x_<k, y_<k) - log N(x_k; 0, I / dim) in nats: relative to items of no class."""
+        return self._filter(prompt)[1] - self.input_law.log_density(prompt.xs)
 
     def _trained(self, classes: Int[Array, "P"]) -> tuple[Float[Array, "P D"], Int[Array, "P"]]:
         return self.class_means()[classes], ((classes + self.label_shift) % self.labels).astype(jnp.int32)
@@ -213,7 +207,7 @@ class BurstyClasses(FunctionClass):
         has seen is a sum over its members, of rows of a memory that is 0 where nothing was seen yet."""
         context, count = prompt.points - 1, -(-(prompt.points - 1) // self.burstiness)
         groups = groupings(context, self.burstiness)
-        together = np.concatenate([groups[:, :, None] == groups[:, None, :], np.zeros((1, context, context), bool)])
+        alike = np.concatenate([groups[:, :, None] == groups[:, None, :], np.zeros((1, context, context), bool)])
         asked = (groups[:, None, :] == np.arange(count)[None, :, None]).reshape(-1, context)
         asked = jnp.asarray(np.concatenate([asked, np.zeros((1, context), bool)]), jnp.float32)
 
@@ -228,9 +222,9 @@ class BurstyClasses(FunctionClass):
             memory = memory.at[k].set(self._row(x, y))
             return (memory, jax.nn.log_softmax(found.weights + found.said[:, y])), (found.log_probs, found.density)
 
-        same = jnp.asarray(np.swapaxes(together, 0, 1), jnp.float32)
+        same = jnp.asarray(np.swapaxes(alike, 0, 1), jnp.float32)
         row = jax.eval_shape(self._row, prompt.xs[-1], prompt.ys[-1])
-        start = jnp.zeros((context, *row.shape)), jax.nn.log_softmax(jnp.maximum(weights, _IMPOSSIBLE))
+        start = jnp.zeros((context, *row.shape)), jax.nn.log_softmax(jnp.maximum(weights, IMPOSSIBLE))
         steps = jnp.arange(context), same, prompt.xs[:-1], prompt.ys[:-1]
         (memory, weights), (log_probs, density) = jax.lax.scan(step, start, steps)
         choices = jnp.append(jnp.repeat(weights[:-1] - math.log(max(count, 1)), count), weights[-1])
@@ -240,8 +234,8 @@ class BurstyClasses(FunctionClass):
     def _filter_apart(self, prompt: Prompt) -> tuple[Float[Array, "P L"], Float[Array, "P"]]:
         """A component is the class of the query, which the context does not have."""
         own = jnp.eye(self.classes, dtype=bool)
-        context = jnp.where(own, _IMPOSSIBLE, self.class_log_probs()[None, :])
-        query = jnp.where(own, 0.0, _IMPOSSIBLE)
+        context = jnp.where(own, IMPOSSIBLE, self.class_log_probs()[None, :])
+        query = jnp.where(own, 0.0, IMPOSSIBLE)
 
         def step(weights, now):
             x, y = now
@@ -259,21 +253,21 @@ class BurstyClasses(FunctionClass):
         if self.trial == "in-context":
             return jnp.concatenate([jnp.ones(1), x, self.y_space.encode(y)])
         labels = (jnp.arange(self.classes) + self.label_shift) % self.labels
-        return self._log_likelihood(x) + jnp.where(labels == y, 0.0, _IMPOSSIBLE)
+        return self._log_likelihood(x) + jnp.where(labels == y, 0.0, IMPOSSIBLE)
 
-    def _look(self, totals: Float[Array, "M F"], weights: Float[Array, "M"], x: Float[Array, "D"]) -> _Look:
+    def _look(self, totals: Float[Array, "M F"], weights: Float[Array, "M"], x: Float[Array, "D"]) -> Look:
         if self.trial == "in-context":
             return self._look_new(totals, weights, x)
         return self._look_trained(self.class_log_probs()[None, :] + totals, weights, x)
 
-    def _look_trained(self, prior: Float[Array, "M C"], weights: Float[Array, "M"], x: Float[Array, "D"]) -> _Look:
+    def _look_trained(self, prior: Float[Array, "M C"], weights: Float[Array, "M"], x: Float[Array, "D"]) -> Look:
         """`prior` has every component's log weights of the classes, up to a constant."""
         joint = prior + self._log_likelihood(x)[None, :]
         evidence = logsumexp(joint, axis=1)
         by_label = logsumexp(joint.reshape(joint.shape[0], -1, self.labels), axis=1) - evidence[:, None]
-        return _together(weights, evidence - logsumexp(prior, axis=1), jnp.roll(by_label, self.label_shift, axis=1))
+        return together(weights, evidence - logsumexp(prior, axis=1), jnp.roll(by_label, self.label_shift, axis=1))
 
-    def _look_new(self, totals: Float[Array, "M F"], weights: Float[Array, "M"], x: Float[Array, "D"]) -> _Look:
+    def _look_new(self, totals: Float[Array, "M F"], weights: Float[Array, "M"], x: Float[Array, "D"]) -> Look:
         """A group of n members around their mean, shrunk to 0; without members the prior, and any label."""
         number, sums, labels = jnp.split(totals, [1, 1 + self.dim], axis=1)
         noise, prior = self._item_variance(), 1 / (self.dim * (1 + self.spread**2))
@@ -281,8 +275,8 @@ class BurstyClasses(FunctionClass):
         mean, variance = prior * sums / total, noise + noise * prior / total
         density = -0.5 * jnp.sum(jnp.log(2 * jnp.pi * variance) + (x[None, :] - mean) ** 2 / variance, 1)
         share = labels / jnp.maximum(number, 1.0)
-        known = jnp.where(share > 0, jnp.log(jnp.where(share > 0, share, 1.0)), _IMPOSSIBLE)
-        return _together(weights, density, jnp.where(number > 0, known, -math.log(self.labels)))
+        known = jnp.where(share > 0, jnp.log(jnp.where(share > 0, share, 1.0)), IMPOSSIBLE)
+        return together(weights, density, jnp.where(number > 0, known, -math.log(self.labels)))
 
     def _item_variance(self) -> Float[Array, ""]:
         """Of every coordinate of an item around its class."""
@@ -294,30 +288,3 @@ class BurstyClasses(FunctionClass):
         centers = self.class_means() / jnp.sqrt(1 + self.spread**2)
         distance = jnp.sum((x[None, :] - centers) ** 2, 1)
         return -0.5 * (self.dim * jnp.log(2 * jnp.pi * variance) + distance / variance)
-
-
-def _together(weights: Float[Array, "M"], density: Float[Array, "M"], said: Float[Array, "M L"]) -> _Look:
-    after = jax.nn.log_softmax(weights + density)
-    return _Look(logsumexp(after[:, None] + said, axis=0), logsumexp(weights + density), after, said)
-
-
-@functools.cache
-def groupings(items: int, size: int) -> Int[np.ndarray, "M N"]:
-    """The group of every item, for every way of drawing that many items without replacement from groups of `size`.
-
-    All are equally likely: where items do not fill the last group, groupings of one more item are cut, and may repeat.
-    """
-    count = -(-items // size)
-
-    def fill(used: tuple[int, ...], rest: int) -> Iterator[tuple[int, ...]]:
-        if rest == 0:
-            yield ()
-            return
-        opened = next((g for g in range(count) if used[g] == 0), count)
-        for group in range(min(opened + 1, count)):
-            if used[group] < size:
-                more = (*used[:group], used[group] + 1, *used[group + 1 :])
-                yield from ((group, *others) for others in fill(more, rest - 1))
-
-    found = list(fill((0,) * count, count * size))
-    return np.array(found, int).reshape(len(found), count * size)[:, :items]

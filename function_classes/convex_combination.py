@@ -39,6 +39,8 @@ class ConvexCombination(WeightPosterior):
     1.04
     """
 
+    lesson = "A sum of two functions is no mixture of them: Bayes needs the posterior of pairs."
+
     points: int = setting(16, "positions in a prompt", at_least=1)
     share: float = setting(0.5, "a, the share of the first class", at_least=0, at_most=1)
     noise_std: float = setting(0.1, "standard deviation of the label noise, in the unit of y", at_least=0)

@@ -35,6 +35,8 @@ class LinearDynamicalSystem(FunctionClass):
     True
     """
 
+    lesson = "The Kalman filter of the right system is Bayes, and a short stream tells which system it is."
+
     points: int = setting(24, "observations in a stream", at_least=1)
     dim: int = setting(3, "number of hidden coordinates", at_least=1)
     pool_size: int | None = setting(8, "number of systems; none: a fresh one in every prompt", at_least=1)

@@ -22,6 +22,8 @@ class GaussianMixtureRegression(MixtureOfWeights):
      [-3.  0.]]
     """
 
+    lesson = "Bayes weighs one ridge around every center, and after a few examples one center is left."
+
     noise_std: float = setting(0.1, "standard deviation of the label noise, in the unit of y", at_least=0)
     centers: tuple[float, ...] = setting((3.0, -3.0), "first coordinate of every component's mean")
     probabilities: tuple[float, ...] = setting((), "of every component; none given: all alike", above=0)

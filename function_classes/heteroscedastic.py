@@ -50,6 +50,8 @@ class HeteroscedasticLinear(FunctionClass):
     [0.75]
     """
 
+    lesson = "The noise level of a prompt is learned too: it changes how far Bayes trusts the labels, and its variance."
+
     points: int = setting(16, "positions in a prompt", at_least=1)
     dim: int = setting(4, "number of input coordinates", at_least=1)
     weight_std: float = setting(1.0, "standard deviation of every weight (proportional: in units of s)", above=0)

@@ -66,6 +66,10 @@ class LinearPool(KnownWeights):
     True
     """
 
+    lesson = (
+        "A few examples name the task of the pool; ridge, which does not know the pool, needs as many as dimensions."
+    )
+
     pool_size: int = setting(64, "M, the number of weight vectors", at_least=1, at_most=2**20)
     pool_seed: int = setting(0, "of the pool", at_least=0, at_most=2**32 - 1)
     weight_std: float = setting(1.0, "standard deviation of the law the pool is drawn from", above=0)
@@ -86,6 +90,8 @@ class LinearMixture(KnownWeights):
     >>> print(jnp.round(jnp.linalg.norm(task.candidates(), axis=1), 4))
     [2. 2.]
     """
+
+    lesson = "Before the labels have named the regressor Bayes averages over all of them, afterwards it is one line."
 
     regressors: int = setting(5, "m, the number of weight vectors", at_least=1)
     probabilities: tuple[float, ...] = setting((), "pi_j of every weight vector; none given: all alike", above=0)
@@ -123,6 +129,8 @@ class SignVector(KnownWeights):
      [ 1. -1.]
      [ 1.  1.]]
     """
+
+    lesson = "Finitely many vectors are told apart long before least squares could, even with noise."
 
     weight_std: float = setting(1.0, "size of every weight; dim^(-1/2) makes E[f^2] = 1", above=0)
 

@@ -25,6 +25,8 @@ class LowRank(LinearFunctions):
     True 0.0
     """
 
+    lesson = "No closed posterior is known; ridge does not use that a matrix of low rank has few degrees of freedom."
+
     dim: int = setting(9, "number of input coordinates, a square m^2", at_least=1)
     rank: int = setting(1, "rank of the m x m weight matrix", at_least=1)
     weight_std: float = setting(1.0, "factor on the weight matrix B'B", above=0)

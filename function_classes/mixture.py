@@ -41,6 +41,8 @@ class Mixture(FunctionClass):
     [0.5 0.5]
     """
 
+    lesson = "Averaging over classes by their evidence is Bayes; the class is known before its function is."
+
     points: int = setting(16, "positions in a prompt", at_least=1)
     classes: tuple[FunctionClass, ...] = setting(
         (LinearRegression(dim=8, noise_std=0.1), SparseLinear()), "the classes a prompt may come from"

@@ -19,7 +19,7 @@ class Network(NamedTuple):
     outer: Float[Array, "R"]
 
 
-@FunctionClass.registry.add("relu-network", papers=("garg-2022", "yang-2023"))
+@FunctionClass.registry.add("relu-network", papers=("garg-2022",))
 class ReluNetwork(LinearFunctions):
     """f = scale sqrt(2 / r) sum_{j <= r} a_j relu(v_j'x), a_j ~ N(0, 1), v_j ~ N(0, I), r = `hidden`, no biases.
 

@@ -57,7 +57,7 @@ def linear_filter(
         updated = weights + inverse * direction * (y - mean), root - shrink * direction[:, None] * v[None, :]
         return updated, LinearPosterior(mean, variance, weights)
 
-    start = jnp.zeros(dim), jnp.diag(jnp.broadcast_to(jnp.asarray(prior_std, jnp.float32), (dim,)))
+    start = jnp.zeros(dim), jnp.diag(jnp.broadcast_to(jnp.asarray(prior_std, xs.dtype), (dim,)))
     return jax.lax.scan(step, start, (xs, ys))[1]
 
 

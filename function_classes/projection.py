@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from function_classes.base import BayesKind, FunctionClass, NotAvailable, Prediction, Prompt
 from function_classes.fields import Problem, setting
+from function_classes.inputs import Gaussian
 from function_classes.posteriors import HIGHEST
 from function_classes.spaces import Real, Symbols
 
@@ -78,6 +79,11 @@ class PermutedProjection(FunctionClass):
         return Symbols(self.classes)
 
     @property
+    def input_law(self) -> Gaussian:
+        """Of Gaussian items when all classes are unknown."""
+        return Gaussian(std=jnp.sqrt(self.mean_std**2 + self.noise_std**2))
+
+    @property
     def bayes_kind(self) -> BayesKind:
         if self.data == "digits":
             return BayesKind("none", "the law of the digits is not known")
@@ -116,8 +122,9 @@ class PermutedProjection(FunctionClass):
         return Prediction(log_probs=jax.nn.log_softmax(joint, axis=1))
 
     def log_input_density(self, prompt: Prompt) -> Float[Array, "P"]:
-        """log p(x_k | x_<k, y_<k) in nats."""
-        return logsumexp(self._log_joint(prompt), axis=1) - jnp.log(self.classes)
+        """log p(x_k | x_<k, y_<k) - log N(x_k; 0, (t^2 + s^2) I) in nats: relative to items of unknown classes."""
+        own = logsumexp(self._log_joint(prompt), axis=1) - jnp.log(self.classes)
+        return own - self.input_law.log_density(prompt.xs)
 
     def _log_joint(self, prompt: Prompt) -> Float[Array, "P C"]:
         """log N(x_k; posterior predictive of every class)."""

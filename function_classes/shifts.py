@@ -9,6 +9,7 @@ under the training law. The two are different floors.
 import dataclasses
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Shaped
 
@@ -16,8 +17,12 @@ from function_classes.base import BayesKind, FunctionClass, NotAvailable, Predic
 from function_classes.fields import ConfigError, Fields, Problem, setting
 from function_classes.linear import LinearRegression
 from function_classes.plain import parse as parse_value
+from function_classes.posteriors import HIGHEST
 from function_classes.registry import Registry
 from function_classes.spaces import Nothing, Real, Space
+
+# Folded into the key of the inputs, for what a shift draws beside them.
+SHIFT = 0x5F
 
 
 class Shift(Fields):
@@ -31,13 +36,23 @@ class Shift(Fields):
 
 
 class InputShift(Shift):
-    """x -> transform(x) on every input row, before the function is evaluated: y = f(transform(x)) + noise."""
+    """x -> transform(x), before the function is evaluated: y = f(transform(x)) + noise.
 
-    def transform(self, xs: Float[Array, "P D"]) -> Float[Array, "P D"]:
+    `key` is for what is drawn once a prompt, such as a rotation. Where `query_alone`, the last example is a query whose
+    law differs from that of the examples before it, and it alone is scored.
+    """
+
+    query_alone: ClassVar[bool] = False
+
+    def transform(self, xs: Float[Array, "P D"], key: PRNGKeyArray) -> Float[Array, "P D"]:
         raise NotImplementedError
 
+    def refuses(self, task: FunctionClass) -> str:
+        """Why these inputs make no sense for a class whose inputs can be changed; empty where they do."""
+        return ""
+
     def apply(self, task: FunctionClass) -> FunctionClass:
-        reason = _fixed_inputs(task)
+        reason = _fixed_inputs(task) or self.refuses(task)
         if reason:
             raise NotAvailable(f"{self.name} cannot change {task.name}: {reason}")
         return ShiftedInputs(points=task.points, base=task, shift=self)
@@ -49,7 +64,7 @@ class ScaleInputs(InputShift):
 
     value: float = setting(2.0, "factor on every coordinate of x", above=0)
 
-    def transform(self, xs: Float[Array, "P D"]) -> Float[Array, "P D"]:
+    def transform(self, xs: Float[Array, "P D"], key: PRNGKeyArray) -> Float[Array, "P D"]:
         return self.value * xs
 
 
@@ -59,7 +74,7 @@ class MeanShift(InputShift):
 
     value: float = setting(1.0, "added to every coordinate of x")
 
-    def transform(self, xs: Float[Array, "P D"]) -> Float[Array, "P D"]:
+    def transform(self, xs: Float[Array, "P D"], key: PRNGKeyArray) -> Float[Array, "P D"]:
         return xs + self.value
 
 
@@ -72,16 +87,31 @@ class SkewedInputs(InputShift):
 
     value: float = setting(2.0, "how fast the eigenvalues of the covariance decay", at_least=0)
 
-    def apply(self, task: FunctionClass) -> FunctionClass:
-        if task.x_space.shape == (1,):
-            raise NotAvailable(
-                f"skewed-inputs needs at least two input coordinates, {task.name} has 1; try scale-inputs"
-            )
-        return super().apply(task)
+    def refuses(self, task: FunctionClass) -> str:
+        return needs_two_coordinates(task)
 
-    def transform(self, xs: Float[Array, "P D"]) -> Float[Array, "P D"]:
+    def transform(self, xs: Float[Array, "P D"], key: PRNGKeyArray) -> Float[Array, "P D"]:
         spectrum = jnp.arange(1, xs.shape[-1] + 1, dtype=jnp.float32) ** -self.value
         return jnp.sqrt(spectrum / jnp.mean(spectrum))[None, :] * xs
+
+
+@Shift.registry.add("subspace", papers=("garg-2022",))
+class Subspace(InputShift):
+    """x -> sqrt(dim / kept) Q Q'x, Q an orthonormal basis of a random subspace of `kept` dimensions, another one for
+    every prompt (the papers' code draws one for all). Isotropic inputs keep E|x|^2 = dim."""
+
+    value: float = setting(0.5, "share of the dimensions that the inputs of a prompt lie in", above=0, at_most=1)
+
+    def refuses(self, task: FunctionClass) -> str:
+        return needs_two_coordinates(task)
+
+    def transform(self, xs: Float[Array, "P D"], key: PRNGKeyArray) -> Float[Array, "P D"]:
+        dim = xs.shape[-1]
+        basis, _ = jnp.linalg.qr(jax.random.normal(key, (dim, dim)))
+        kept = jnp.maximum(jnp.round(self.value * dim), 1.0)
+        inside = jnp.arange(dim, dtype=xs.dtype) < kept
+        along = jnp.where(inside[None, :], jnp.matmul(xs, basis, precision=HIGHEST), 0.0)
+        return jnp.sqrt(dim / kept) * jnp.matmul(along, basis.T, precision=HIGHEST)
 
 
 @Shift.registry.add("label-noise", papers=("garg-2022",))
@@ -117,6 +147,11 @@ def _with_field(shift: Shift, task: FunctionClass, names: tuple[str, ...], chang
         if name in fields:
             return dataclasses.replace(task, **{name: change(getattr(task, name))})
     raise NotAvailable(f"{shift.name} changes {' or '.join(names)}, which {task.name} does not have")
+
+
+def needs_two_coordinates(task: FunctionClass) -> str:
+    """Empty, or why a shift of directions means nothing for a class with one input coordinate."""
+    return "at least two input coordinates are needed, it has 1; try scale-inputs" if task.x_space.shape == (1,) else ""
 
 
 def _fixed_inputs(task: FunctionClass) -> str:
@@ -160,7 +195,9 @@ class ShiftedInputs(FunctionClass):
     def problems(self):
         if not isinstance(self.shift, InputShift):
             yield Problem("shift", f"{self.shift.name} does not act on inputs")
-        reason = _fixed_inputs(self.base)
+        reason = _fixed_inputs(self.base) or (
+            self.shift.refuses(self.base) if isinstance(self.shift, InputShift) else ""
+        )
         if reason:
             yield Problem("base", f"the inputs of {self.base.name} cannot be changed: {reason}")
 
@@ -190,7 +227,7 @@ class ShiftedInputs(FunctionClass):
     def sample_inputs(self, latent: PyTree, key: PRNGKeyArray) -> Float[Array, "P D"]:
         if not isinstance(self.shift, InputShift):
             raise NotAvailable(f"{self.shift.name} does not act on inputs")
-        return self.shift.transform(self.base.sample_inputs(latent, key))
+        return self.shift.transform(self.base.sample_inputs(latent, key), jax.random.fold_in(key, SHIFT))
 
     def evaluate(self, latent: PyTree, xs: Float[Array, "N D"]) -> Shaped[Array, "N *y"]:
         return self.base.evaluate(latent, xs)
@@ -199,7 +236,12 @@ class ShiftedInputs(FunctionClass):
         return self.base.sample_outputs(latent, xs, key)
 
     def show(self, latent: PyTree, xs: Float[Array, "P D"], key: PRNGKeyArray) -> Prompt:
-        return self.base.show(latent, xs, key)
+        prompt = self.base.show(latent, xs, key)
+        if not (isinstance(self.shift, InputShift) and self.shift.query_alone):
+            return prompt
+        shape = (prompt.points,) if self.steps == 1 else (prompt.points, self.steps)
+        weights = jnp.ones(shape) if prompt.scored is None else prompt.scored
+        return Prompt(prompt.xs, prompt.ys, prompt.latent, prompt.targets, weights.at[:-1].set(0.0))
 
     def bayes(self, prompt: Prompt) -> Prediction:
         return self.base.bayes(prompt)

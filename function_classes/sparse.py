@@ -29,6 +29,11 @@ class SparseLinear(MixtureOfWeights):
     1 (4, 1)
     """
 
+    lesson = (
+        "Below k = dim, knowing that few weights matter beats ridge by far: the sum over supports is what Lasso "
+        "approximates."
+    )
+
     dim: int = setting(8, "number of input coordinates", at_least=1)
     sparsity: int = setting(2, "number of weights that are not 0", at_least=1)
     noise_std: float = setting(0.1, "standard deviation of the label noise, in the unit of y", at_least=0)

@@ -1,11 +1,12 @@
 """The command `icl`: every door of the house, opened lazily, so that `icl --help` starts no backend."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from icl.console.arguments import ANYTHING, RUNS, AsJson, Fitted, ForClass, Out, Report, RunName, Scale, Steps
 
 app = typer.Typer(
     help="The workbench for the science of in-context learning: train, identify, compare, draw.",
@@ -14,16 +15,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-Out = Annotated[Path, typer.Option("--out", help="where runs go, and are looked for")]
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
-Report = Annotated[bool, typer.Option(" /--no-report", help="only train; `icl show` makes the report")]
-RunName = Annotated[str, typer.Argument(help="last, a path, a unique prefix, a --name, or depth=4,seed=0")]
-Steps = Annotated[int, typer.Option(help="optimizer steps in all")]
-Fitted = Annotated[int, typer.Option(min=8, help="prompts that families are fitted on")]
-Scale = Annotated[str, typer.Option(help="smoke, cpu or paper")]
-ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-RUNS = Path("runs")
 
 
 @app.callback()
@@ -193,18 +184,22 @@ def probe(
     looking.look(probes, page, (name, probe_name), every, save, prompts, out, as_json)
 
 
-@app.command("list")
+@app.command("list", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def list_(
-    kind: Annotated[str, typer.Argument(help="function-classes, references, mixers, ...")] = "", as_json: AsJson = False
+    context: typer.Context,
+    kind: Annotated[str, typer.Argument(help="function-classes, references, mixers, ...")] = "",
+    task: ForClass = None,
+    as_json: AsJson = False,
 ) -> None:
-    """What there is of a kind, with fields and papers."""
+    """What there is of a kind. `icl list references --for CLASS`: which apply there; fields of CLASS are flags."""
     import experiments
     import figures
     import probes
-    from icl.console import catalog
+    from icl.console import catalog, options
 
+    settings = options.pairs(context.args, ["--for", "--json"])
     extra = {"probes": probes.describe, "experiments": experiments.describe, "figures": figures.describe}
-    typer.echo(catalog.listing(kind, extra, as_json))
+    typer.echo(catalog.listing(kind, extra, as_json, task, settings))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -224,15 +219,11 @@ def plot(
 def gallery(
     classes: Annotated[bool, typer.Option("--classes", help="the sheets of all function classes")] = False,
     save: Annotated[Path, typer.Option(help="folder for the page and its pictures")] = Path("gallery"),
-    prompts: Annotated[int, typer.Option(min=8)] = 512,
 ) -> None:
     """One page with the sheet of every function class, and what to take from it."""
-    from function_classes.fields import ConfigError, Problem
     from icl.console import sheets
 
-    if not classes:
-        raise ConfigError([Problem("gallery", "which one? icl gallery --classes")])
-    typer.echo(sheets.gallery(save, prompts))
+    typer.echo(sheets.gallery(classes, save))
 
 
 @app.command()
@@ -260,23 +251,14 @@ def reproduce(
 ) -> None:
     """Train what an experiment needs, measure its claims, and say which hold."""
     import experiments
-    from icl.console.machine import cores, keep_programs, share_cores
-    from icl.console.progress import Display
+    from icl.console import reproducing
 
-    keep_programs()
-    share_cores(cores())
-    with Display() as display:
-        verdicts = experiments.reproduce(name, scale=scale, runs=out, only=only, table=scoreboard, watch=display)
-    typer.echo(json.dumps([v.plain() for v in verdicts]) if as_json else "\n".join(map(str, verdicts)))
-    if scoreboard is not None:
-        typer.echo(scoreboard, err=as_json)
+    reproducing.report(experiments, name, scoreboard, as_json, scale=scale, only=only, runs=out)
 
 
 @app.command()
-def cite(
-    name: Annotated[str, typer.Argument(help="a run, or a paper such as garg-2022")] = "last", out: Out = RUNS
-) -> None:
-    """BibTeX of a paper, or of exactly what a run used."""
+def cite(name: RunName = "last", out: Out = RUNS) -> None:
+    """BibTeX of exactly what a run used, or of a paper: `icl cite garg-2022`."""
     from icl.console import reading
 
     typer.echo(reading.cite(name, out))
@@ -292,10 +274,10 @@ def doctor(as_json: AsJson = False) -> None:
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="all, training, references, packing or startup")] = "all",
+    what: Annotated[str, typer.Argument(help="all, training, references, packing, sampling or startup")] = "all",
     as_json: AsJson = False,
 ) -> None:
-    """Time training steps, references and packing, beside this machine's matmul rate."""
+    """Time training steps, references, packing and sampling, beside this machine's matmul rate."""
     from icl.console import bench as benchmark
 
     typer.echo(benchmark.report(what, as_json))

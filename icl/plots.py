@@ -57,17 +57,25 @@ def error_by_position(table: Table, title: str) -> Any:
     with style.styled() as plt:
         figure, axes = plt.subplots(1, count, figsize=(3.9 * count + 1.8, 3.4), squeeze=False)
         draw_errors(list(axes[0]), table)
-        handles, labels = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside right center")
+        legend(figure, list(axes[0]))
         figure.suptitle(title, fontsize=10)
         return figure
 
 
+def legend(figure: Any, axes: Sequence[Any]) -> None:
+    """One legend beside the axes, of every curve that is on any of them."""
+    named = {}
+    for axis in axes:
+        named |= {label: handle for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(list(named.values()), list(named), loc="outside right center")
+
+
 def shown(table: Table) -> list[str]:
-    """The metrics that are drawn: an error, and the distance to Bayes where it is known."""
+    """The metrics that are drawn: an error, for symbols and signs also how often they are right, since whoever is sure
+    of a wrong one has an infinite error; and the distance to Bayes where it is known."""
     metrics = set(table["metric"].tolist())
-    error = "clipped_squared_error" if "clipped_squared_error" in metrics else "nll"
-    return [error] + (["distance"] if "distance" in metrics else [])
+    errors = ["clipped_squared_error"] if "clipped_squared_error" in metrics else ["nll", "accuracy"]
+    return errors + (["distance"] if "distance" in metrics else [])
 
 
 def draw_errors(axes: Sequence[Any], table: Table) -> None:
@@ -76,7 +84,7 @@ def draw_errors(axes: Sequence[Any], table: Table) -> None:
     for axis, metric in zip(axes, shown(table), strict=True):
         smallest = _panel(axis, table, metric, names)
         axis.set(xlabel="examples seen, k", ylabel=_label(table, metric))
-        if metric == "distance" or (metric != "nll" and smallest > 0):  # nats have no ratio scale
+        if metric == "distance" or (metric == "clipped_squared_error" and smallest > 0):
             axis.set_yscale("log")
         if metric == "distance":
             axis.set_ylim(bottom=max(smallest / 2, FLOOR))

@@ -36,8 +36,7 @@ def sheet(task: FunctionClass, *, seed: int = 0, prompts: int = 512) -> Sheet:
         figure, axes = plt.subplots(1, 1 + panels, figsize=(3.6 + 3.6 * panels + 1.8, 3.4), squeeze=False)
         samples(axes[0, 0], task, drawn)
         plots.draw_errors(list(axes[0, 1:]), table)
-        handles, labels = axes[0, 1].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside right center")
+        plots.legend(figure, list(axes[0, 1:]))
         figure.suptitle(f"{task.name}: {prompts} prompts, Bayes {task.bayes_kind.kind}", fontsize=10)
     return Sheet(figure, table, drawn)
 

@@ -26,13 +26,16 @@ class Verdict(NamedTuple):
     position: int
 
 
-def beats_bayes(candidate: np.ndarray, bayes: np.ndarray, level: float = 1e-3) -> Verdict:
+def beats_bayes(candidate: np.ndarray, bayes: np.ndarray, level: float = 1e-3, nats: bool = False) -> Verdict:
     """Is the candidate's loss below exact Bayes' at any position, or on average? Paired by prompt, one-sided.
 
     Arguments (N, ...): losses of N prompts. Per position, t = sqrt(N) mean(d) / sd(d) with d = bayes - candidate; the
     least p-value, times the number of positions plus one (Bonferroni), is compared with `level`.
     Power: an advantage of delta standard deviations of d is found with probability 0.99 when
     delta sqrt(N) >= z(1 - level / (P + 1)) + z(0.99); at N = 2048, P = 16, level 1e-3 that is delta = 0.14.
+    With `nats`, losses are -log p of what was seen. Then E exp(d) <= 1 for every candidate, so sum(d) over the prompts
+    exceeds c with probability at most exp(-c), and the p-value is at least that: a candidate that gains a little on
+    all prompts seen and would lose much on a rare one has shown nothing, whatever t says.
     An infinite loss of the candidate decides against it at its position, one of Bayes alone decides for it.
     """
     n = len(bayes)
@@ -47,7 +50,10 @@ def beats_bayes(candidate: np.ndarray, bayes: np.ndarray, level: float = 1e-3) -
     mean, spread = gain.mean(0), gain.std(0, ddof=1)
     t = np.divide(np.sqrt(n) * mean, spread, out=np.where(mean > 0, np.inf, 0.0), where=spread > 0)
     t = np.where(won, np.inf, np.where(lost, -np.inf, t))
-    p = np.minimum(1.0, scipy.stats.t.sf(t, n - 1) * t.size)
+    p = scipy.stats.t.sf(t, n - 1)
+    if nats:
+        p = np.maximum(p, np.where(won, 0.0, np.exp(-np.clip(n * mean, 0, 700))))
+    p = np.minimum(1.0, p * t.size)
     position = int(np.argmin(p))
     return Verdict(bool(p[position] < level), float(p[position]), position)
 
@@ -95,18 +101,25 @@ class Interventions:
         return found
 
     def ignored(self) -> list[str]:
-        """Inputs and outputs that change no prediction at all, of those that some prediction may use."""
+        """Inputs and outputs that change no prediction at all, of those that some prediction may use and that differ
+        among the prompts. Each is replaced by that of three other prompts in turn, since signs are often equal."""
         rows, index = len(self.queries), np.arange(self.points)
         nothing_x, nothing_y = np.zeros((rows, self.points), bool), np.zeros((rows, self.points, self.steps), bool)
-        one_y = np.stack([[[(j, r) == q for r in range(self.steps)] for j in index] for q in self.queries])
-        result = self._predict(self._rolled(), nothing_x, one_y)
-        found = [f"y{q}" for row, q in enumerate(self.queries[:-1]) if not self._differs(result, row)]
-        if self.prompts.xs.shape[-1:] != (0,):
-            one_x = nothing_x.copy()
-            one_x[index, index] = True
-            result = self._predict(self._rolled(), one_x, nothing_y)
-            found += [f"x{j}" for j in index if not self._differs(result, j)]
-        return found
+        one_x, one_y = nothing_x.copy(), nothing_y.copy()
+        one_x[index, index] = True
+        one_y[np.arange(rows), *np.transpose(self.queries)] = True
+        unread_y, unread_x = set(self.queries[:-1]), set(index) if self.prompts.xs.shape[-1:] != (0,) else set()
+        for distance in (1, 2, 3):
+            others = self._rolled(distance)
+            result = self._predict(others, nothing_x, one_y)
+            unread_y -= {query for row, query in enumerate(self.queries) if self._differs(result, row)}
+            if unread_x:
+                result = self._predict(others, one_x, nothing_y)
+                unread_x -= {j for j in index if self._differs(result, j)}
+        xs, ys = np.asarray(self.prompts.xs), np.asarray(self.prompts.ys)
+        ys = ys.reshape(len(ys), self.points, self.steps, -1)
+        found = [f"y{(k, s)}" for k, s in sorted(unread_y) if np.any(ys[:, k, s] != ys[:1, k, s])]
+        return found + [f"x{j}" for j in sorted(unread_x) if np.any(xs[:, j] != xs[:1, j])]
 
     def _predict(self, others: Prompt, xs: np.ndarray, ys: np.ndarray) -> list[np.ndarray]:
         return [np.asarray(leaf) for leaf in jax.tree.leaves(self._run(self.prompts, others, xs, ys))]
@@ -115,8 +128,8 @@ class Interventions:
         place = (row,) if query is None else (row, slice(None), *(query if self.steps > 1 else query[:1]))
         return any(a[place].tobytes() != b[place].tobytes() for a, b in zip(result, self._base, strict=True))
 
-    def _rolled(self) -> Prompt:
-        return jax.tree.map(lambda a: jnp.roll(a, 1, 0), self.prompts)
+    def _rolled(self, distance: int = 1) -> Prompt:
+        return jax.tree.map(lambda a: jnp.roll(a, distance, 0), self.prompts)
 
     def _filled(self, values: dict[str, float]) -> Prompt:
         """Every array full of one value: floats without one become NaN, integers take the huge one."""

@@ -89,3 +89,18 @@ def test_infinite_losses_decide(candidate, bayes, expected):
     losses = np.zeros((2, 50, 3))
     losses[0, 7, 1], losses[1, 7, 1] = candidate, bayes
     assert beats_bayes(*losses).beats is expected
+
+
+def test_a_gain_on_log_losses_that_a_rare_event_would_undo_is_none():
+    """Bayes insures against what happens once in 10,000 prompts, the candidate does not: 2048 prompts without it show
+    nothing. A fair coin against one who sees it is decided at once."""
+    bayes = np.full((2048, 1), -np.log1p(-1e-4)) + 1e-7 * np.random.default_rng(0).normal(size=(2048, 1))
+    assert beats_bayes(np.zeros((2048, 1)), bayes).beats
+    assert not beats_bayes(np.zeros((2048, 1)), bayes, nats=True).beats
+    assert beats_bayes(np.full((2048, 1), 0.1), np.random.default_rng(1).exponential(0.7, (2048, 1)), nats=True).beats
+
+
+def test_ignored_says_nothing_of_what_is_alike_in_all_prompts():
+    constant = fc.Prompt(FEW.xs.at[:, 0].set(1.0), FEW.ys.at[:, 2].set(0.5))
+    found = Interventions(lambda prompt: Prediction(mean=jnp.zeros(prompt.points)), constant).ignored()
+    assert found == [f"y({k}, 0)" for k in (0, 1, 3, 4)] + [f"x{j}" for j in range(1, 6)]

@@ -50,9 +50,8 @@ def test_samples_show_the_prompts(name, fields, title):
 def test_the_gallery_has_a_section_for_every_class(monkeypatch, capsys, tmp_path):
     few = ("letter-digit", "linear-regression")
     monkeypatch.setattr(console, "names", lambda: few)
-    monkeypatch.setattr(
-        sys, "argv", ["icl", "gallery", "--classes", "--prompts", "16", "--save", str(tmp_path / "new")]
-    )
+    monkeypatch.setattr(console, "PROMPTS", 16)
+    monkeypatch.setattr(sys, "argv", ["icl", "gallery", "--classes", "--save", str(tmp_path / "new")])
     monkeypatch.setenv("ICL_CACHE", "none")
     with pytest.raises(SystemExit) as stopped:
         cli.main()

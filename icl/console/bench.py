@@ -1,4 +1,4 @@
-"""`icl bench`: steps, references, packing and start-up, timed on this machine beside its matmul rate.
+"""`icl bench`: steps, references, packing, sampling and start-up, timed on this machine beside its matmul rate.
 
 Every line names engine, optimizer and layout. Times are the best of several repetitions of compiled programs; compile
 times stand beside them.
@@ -22,7 +22,13 @@ ICL = sys.executable, "-m", "icl.cli"
 
 def report(what: str, as_json: bool) -> str:
     """Runs the named part, or all of them. Raises ConfigError for an unknown part."""
-    parts = {"training": training, "references": references, "packing": packing, "startup": startup}
+    parts = {
+        "training": training,
+        "references": references,
+        "packing": packing,
+        "sampling": sampling,
+        "startup": startup,
+    }
     if what != "all" and what not in parts:
         raise ConfigError([Problem("bench", f"unknown part {what!r}{nearest(what, ['all', *parts])}")])
     from icl.console.machine import matmul_rate
@@ -138,6 +144,26 @@ def packing(seeds: int = 4) -> list[Row]:
         jax.block_until_ready(program.chunk(state, 1, 21, data).step)
         each = (time.perf_counter() - start) / 20 / members
         rows.append({"seeds in one program": members, "ms/step of one": round(1e3 * each, 1)})
+    return rows
+
+
+def sampling() -> list[Row]:
+    """Drawing a batch of every function class, beside the training step of the default model that it is drawn for."""
+    import jax
+
+    import function_classes as fc
+    from icl.config import Config
+
+    rows = []
+    for name in fc.names():
+        config = Config.create(name)
+        task, count = config.task, config.training.batch
+        draw = jax.jit(lambda key, task=task, count=count: task.batch(key, count))
+        jax.block_until_ready(draw(jax.random.key(0)))
+        seconds = _seconds(lambda: draw(jax.random.key(1)), 10)  # noqa: B023
+        step = _step(config)["ms/step"]
+        share = f"{100 * 1e3 * seconds / step:.0f} %"
+        rows.append({"class": name, "ms/batch": round(1e3 * seconds, 2), "ms/step": step, "share": share})
     return rows
 
 

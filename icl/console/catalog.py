@@ -1,11 +1,13 @@
 """`icl list KIND`: everything that is registered, from the registries themselves."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from function_classes import fields, plain
 from function_classes.fields import ConfigError, Problem, nearest
+from icl import references
 
 
 def _registries() -> dict[str, Any]:
@@ -49,11 +51,21 @@ def entries(kind: str) -> list[dict[str, Any]]:
     return found
 
 
+_FACTS = ("target", "bayes", "references", "tests")
 _MISSING: Any = fields.dataclasses.MISSING
 
 
-def listing(kind: str, extra: Mapping[str, Callable[[], dict[str, str]]], as_json: bool) -> str:
-    """The text of `icl list`. `extra` adds kinds that live in rooms further right, as name -> one line."""
+def listing(
+    kind: str,
+    extra: Mapping[str, Callable[[], dict[str, str]]],
+    as_json: bool,
+    task: str | None = None,
+    settings: Sequence[tuple[str, str]] = (),
+) -> str:
+    """The text of `icl list`. `extra` adds kinds that live in rooms further right, as name -> one line. `task`, with
+    fields as flags, asks which references apply to a class."""
+    if settings and task is None:
+        raise ConfigError([Problem("--" + settings[0][0], "is a field of a class: name the class with --for")])
     kinds = [*_registries(), "presets", *extra]
     if not kind:
         return json.dumps(kinds) if as_json else "kinds: " + ", ".join(kinds)
@@ -62,6 +74,11 @@ def listing(kind: str, extra: Mapping[str, Callable[[], dict[str, str]]], as_jso
         kind += "s"
     if kind not in kinds:
         raise ConfigError([Problem("list", f"unknown kind {kind!r}{nearest(kind, kinds)}")])
+    if task is not None:
+        if kind != "references":
+            raise ConfigError([Problem("--for", f"asks which references apply, not which {kind}")])
+        found = applicable(task, settings)
+        return json.dumps(found) if as_json else _applicable_text(task, found)
     if kind == "presets":
         from icl.presets import PRESETS
 
@@ -78,6 +95,38 @@ def listing(kind: str, extra: Mapping[str, Callable[[], dict[str, str]]], as_jso
     return "\n".join(f"{name}\n    {what}" for name, what in lines.items()) or f"no {kind}"
 
 
+def applicable(task: str, settings: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Every family of references with the reason why it cannot be used on a class, None where it can; whether it is
+    slow, its members in the standard table, and the field of its continuous family."""
+    from icl import custom, references
+    from icl.console import options
+
+    chosen: Any = options.configs(custom.resolve(task), settings, None, None)
+    if len(chosen) > 1:
+        raise ConfigError([Problem("--for", "expects one class: a list of values would be a sweep")])
+    chosen = chosen[0].task
+    found = []
+    for name, reason in references.explain(chosen).items():
+        family = references.Reference.registry.find(name)
+        members = [m.label for m in family.standard(chosen) if m.applies(chosen) is None] if reason is None else []
+        searched = [m for m in family.families(chosen) if m.applies(chosen) is None] if reason is None else []
+        entry = {"name": name, "reason": reason, "cost": family.cost, "standard": members}
+        found.append(entry | {"family": family.family_parameter if searched else None})
+    return found
+
+
+def _applicable_text(task: str, found: Sequence[dict[str, Any]]) -> str:
+    lines = [f"references that apply to {task}:"]
+    for entry in (entry for entry in found if entry["reason"] is None):
+        notes = ["slow"] if entry["cost"] == "slow" else []
+        notes += [f"in tables: {', '.join(entry['standard'])}"] if entry["standard"] else []
+        notes += [f"identified by {entry['family']}"] if entry["family"] else []
+        lines.append(f"  {entry['name']:<24}{'; '.join(notes)}".rstrip())
+    rest = [entry for entry in found if entry["reason"] is not None]
+    lines += ["", "those that do not:"] if rest else []
+    return "\n".join([*lines, *(f"  {entry['name']:<24}{entry['reason']}" for entry in rest)])
+
+
 def markdown() -> str:
     """docs/catalog.md: every kind as a table, generated from the registries (`python -m icl.console.catalog`)."""
     lines = ["# Catalog", "", "Generated from the registries by `python -m icl.console.catalog`; do not edit."]
@@ -87,13 +136,13 @@ def markdown() -> str:
             "",
             f"## {kind}",
             "",
-            "| name | what | fields |" + (" target | Bayes |" if bayes else "") + " papers |",
+            "| " + " | ".join(["name", "what", "fields", *(_FACTS if bayes else ()), "papers"]) + " |",
+            "|---" * (4 + (len(_FACTS) if bayes else 0)) + "|",
         ]
-        lines.append("|---|---|---|" + ("---|---|" if bayes else "") + "---|")
         for entry in entries(kind):
             settings = ", ".join(f"`{name}={value}`" for name, value in entry["fields"].items())
             cells = [f"`{entry['name']}`", entry["what"], settings]
-            cells += [entry["target"], entry["bayes"]] if bayes else []
+            cells += [entry[fact] for fact in _FACTS] if bayes else []
             cells.append(", ".join(entry["papers"]))
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
@@ -104,6 +153,7 @@ def _text(entry: dict[str, Any]) -> str:
     lines = [entry["name"], f"    {entry['what']}"]
     if "bayes" in entry:
         lines.append(f"    target {entry['target']}; Bayes {entry['bayes']}")
+        lines.append(f"    references {entry['references']}")
     lines += [f"    fields {settings}"] if settings else []
     lines += [f"    papers {', '.join(entry['papers'])}"] if entry["papers"] else []
     return "\n".join(lines)
@@ -112,10 +162,21 @@ def _text(entry: dict[str, Any]) -> str:
 def _class_facts(member: Any) -> dict[str, str]:
     required = [f.name for f in fields.settings(member) if f.default is _MISSING]
     if required:
-        return {"target": "as the class it is given", "bayes": "as the class it is given"}
+        return dict.fromkeys(_FACTS, "as the class it is given")
     task = member()
     kind = task.bayes_kind
-    return {"target": task.y_space.kind, "bayes": kind.kind + (f" ({kind.detail})" if kind.detail else "")}
+    return {
+        "target": task.y_space.kind,
+        "bayes": kind.kind + (f" ({kind.detail})" if kind.detail else ""),
+        "references": ", ".join(name for name, reason in references.explain(task).items() if reason is None),
+        "tests": ", ".join(_tests(member.__module__.rpartition(".")[2])),
+    }
+
+
+def _tests(module: str) -> list[str]:
+    """The files of a checkout that test a class of this module: the contract of all classes, and its own."""
+    own = Path(__file__).parents[2] / "tests" / "function_classes" / f"test_{module}.py"
+    return ["test_contract.py", *([own.name] if own.is_file() else [])]
 
 
 def _first_line(member: Any) -> str:

@@ -9,6 +9,7 @@ import jax
 import typer
 
 from function_classes.base import FunctionClass, names
+from function_classes.fields import ConfigError, Problem
 from icl import custom, prng, style
 from icl.console import options
 from icl.console.machine import keep_programs
@@ -16,31 +17,35 @@ from icl.pages import document
 from icl.runs import atomic
 from icl.sheets import sheet
 
+PROMPTS = 512
 
-def draw(task: str, settings: Sequence[tuple[str, str]], save: Path, prompts: int = 512) -> str:
+
+def draw(task: str, settings: Sequence[tuple[str, str]], save: Path) -> str:
     """A sample prompt and the table as text; the sheet as PNG and PDF."""
     keep_programs()
     config = options.configs(custom.resolve(task), settings, None, None)[0]
     chosen: Any = config.task
-    drawn = sheet(chosen, seed=config.seed, prompts=prompts)
+    drawn = sheet(chosen, seed=config.seed, prompts=PROMPTS)
     paths = style.save(drawn.figure, save, origin=f"function class {chosen.name}")
     sample = repr(chosen.sample(jax.random.fold_in(prng.stream(config.seed, "evaluation"), 0)))
     return "\n".join([sample, "", str(drawn.table), *map(str, paths)])
 
 
-def gallery(save: Path, prompts: int = 512) -> Path:
+def gallery(classes: bool, save: Path) -> Path:
     """The sheets of all registered classes with their defaults, and the page of them, whose path is returned. Says on
-    standard error what is drawn."""
+    standard error what is drawn. Raises ConfigError where nothing is asked for."""
+    if not classes:
+        raise ConfigError([Problem("gallery", "of what? icl gallery --classes")])
     keep_programs()
     body = []
     for name in names():
         typer.echo(name, err=True)
         task: Any = FunctionClass.registry.get(name)
-        style.save(sheet(task, prompts=prompts).figure, save / name, origin=f"function class {name}")
+        style.save(sheet(task, prompts=PROMPTS).figure, save / name, origin=f"function class {name}")
         body += _section(task)
     page = save / "function-classes.html"
     atomic.write_atomic(
-        page, document("Function classes", body, f"defaults of every class, {prompts} prompts").encode()
+        page, document("Function classes", body, f"defaults of every class, {PROMPTS} prompts").encode()
     )
     return page
 

@@ -35,6 +35,8 @@ class Reference(Fields):
     cost: ClassVar[Literal["cheap", "slow"]] = "cheap"
     # Contract tests demand that predictions respond to what may be used, unless the reference says otherwise.
     ignores_prompt: ClassVar[bool] = False
+    # They demand derivatives too, unless it says that it moves by jumps (a choice among finitely many, say).
+    jumps: ClassVar[bool] = False
     # A continuous family names the field that runs through it; {} in the words takes its value.
     family_parameter: ClassVar[str | None] = None
     family_words: ClassVar[str] = ""
@@ -137,6 +139,19 @@ def vectors_to_numbers(name: str, task: FunctionClass) -> str | None:
         return f"{name} predicts one target per example, {task.name} reveals {task.steps}"
     if not isinstance(task.y_space, Real | Signs) or task.y_space.shape:
         return f"{name} predicts one number per example, outputs of {task.name} are {task.y_space}"
+    return None
+
+
+def vectors_to_labels(name: str, task: FunctionClass) -> str | None:
+    """None where inputs are vectors and every example has one sign or symbol as output, else the reason."""
+    if isinstance(task.x_space, Nothing):
+        return f"{name} needs inputs, {task.name} is a stream"
+    if not isinstance(task.x_space, Real | Signs) or len(task.x_space.shape) != 1:
+        return f"{name} needs vectors as inputs, those of {task.name} are {task.x_space}"
+    if task.steps > 1:
+        return f"{name} predicts one label per example, {task.name} reveals {task.steps}"
+    if not isinstance(task.y_space, Signs | Symbols) or task.y_space.shape:
+        return f"{name} predicts a sign or a symbol per example, outputs of {task.name} are {task.y_space}"
     return None
 
 

@@ -13,13 +13,14 @@ from function_classes.spaces import Symbols
 from icl.references.base import Reference, stream_of_symbols
 
 
-@Reference.registry.add("k-gram", papers=("edelman-2024",))
+@Reference.registry.add("k-gram", papers=("edelman-2024", "krichevsky-1981"))
 class KGram(Reference):
     """P(y_k = c) = (n(context, c) + alpha) / (n(context) + alpha C), counted over transitions inside y_<k.
 
     Order 0 is the unigram, 1 the bigram, 2 the trigram. The first `order` positions, which have no full context, and
     contexts never seen at alpha = 0 are uniform. Exact Bayes for a chain of that order whose rows are independent
-    Dirichlet(alpha, ..., alpha). The number of symbols comes from the class with `calibrate`.
+    Dirichlet(alpha, ..., alpha): alpha 1 is Laplace's rule, 1/2 the estimator of Krichevsky and Trofimov (KT). The
+    number of symbols comes from the class with `calibrate`.
     """
 
     family_parameter: ClassVar[str | None] = "alpha"
@@ -37,15 +38,15 @@ class KGram(Reference):
 
     @property
     def label(self) -> str:
-        return f"{self._words} (alpha {float(self.alpha):g})"
+        return f"{self._words} (KT)" if self.alpha == 0.5 else f"{self._words} (alpha {float(self.alpha):g})"
 
     @classmethod
     def standard(cls, task: FunctionClass) -> tuple[Reference, ...]:
-        return tuple(cls(order) for order in range(3))
+        return tuple(cls(order, alpha) for alpha in (1.0, 0.5) for order in range(3))
 
     @classmethod
     def families(cls, task: FunctionClass) -> tuple[Reference, ...]:
-        return cls.standard(task)
+        return tuple(cls(order) for order in range(3))
 
     def family_values(self, task: FunctionClass) -> tuple[float, ...]:
         return tuple(float(v) for v in np.geomspace(1e-2, 1e2, 17))

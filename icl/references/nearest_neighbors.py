@@ -1,4 +1,4 @@
-"""Nearest neighbors in the Euclidean distance of the inputs."""
+"""Nearest neighbors in the Euclidean or the Hamming distance of the inputs."""
 
 from typing import Literal
 
@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from function_classes.base import FunctionClass, Prediction, Predictor, Prompt
 from function_classes.fields import setting
+from function_classes.spaces import Signs
 from icl.references.base import Reference, vectors_to_numbers
 from icl.references.calibration import fold
 
@@ -19,21 +20,26 @@ class NearestNeighbors(Reference):
     """The mean of y over the nearest `neighbors` examples; all of them while there are fewer, 0 while there is none.
 
     "distance" weights by |x - x_j|^-exponent: exponent 1 is the option of Garg et al. and of scikit-learn, 2 is Akyurek
-    et al.; examples at distance 0 then count alone. Among equal distances the example shown first is nearer. "class"
-    asks `calibrate` for the number with the least mean error over all positions.
+    et al.; examples at distance 0 then count alone. Among equal distances the example shown first is nearer. The
+    Hamming distance is the number of coordinates that differ; among signs its order is that of the Euclidean one.
+    "class" asks `calibrate` for the number with the least mean error over all positions.
     """
 
     neighbors: int | Literal["class"] = setting(3, "how many neighbors, or class: the best of 1 to 16", at_least=1)
     weights: Literal["uniform", "distance"] = setting("uniform", "all alike, or by distance")
     exponent: float = setting(2.0, "of the distance, where weights = distance", above=0)
+    metric: Literal["euclidean", "hamming"] = setting("euclidean", "length of the difference, or how many differ")
 
     @property
     def label(self) -> str:
         start = "best number of" if self.neighbors == "class" else f"{self.neighbors}"
-        return f"{start}-nn" + (f" (1/distance^{float(self.exponent):g})" if self.weights == "distance" else "")
+        weighted = f" (1/distance^{float(self.exponent):g})" if self.weights == "distance" else ""
+        return f"{start}-nn" + weighted + (" (hamming)" if self.metric == "hamming" else "")
 
     @classmethod
     def standard(cls, task: FunctionClass) -> tuple[Reference, ...]:
+        if isinstance(task.x_space, Signs):
+            return cls(1, metric="hamming"), cls(metric="hamming")
         return (cls(),)
 
     def applies(self, task: FunctionClass) -> str | None:
@@ -43,7 +49,7 @@ class NearestNeighbors(Reference):
         if self.neighbors != "class":
             return self
         data = fold(task, key, prompts)
-        members = [NearestNeighbors(number, self.weights, self.exponent) for number in CANDIDATES]
+        members = [NearestNeighbors(number, self.weights, self.exponent, self.metric) for number in CANDIDATES]
 
         def loss(member: NearestNeighbors) -> float:
             means = jax.vmap(lambda prompt: member.means(prompt))(data.prompts)
@@ -60,15 +66,18 @@ class NearestNeighbors(Reference):
 
     def means(self, prompt: Prompt) -> Float[Array, "P"]:
         """The vote at every position of the prompt."""
-        xs = prompt.xs.astype(jnp.float32)
-        squares = jnp.sum(jnp.square(xs[:, None, :] - xs[None, :, :]), -1)
-        return self._vote(squares, prompt.ys, jnp.arange(prompt.points))
+        return self._vote(self._squares(prompt.xs, prompt.xs), prompt.ys, jnp.arange(prompt.points))
 
     def predict_at(self, prompt: Prompt, k: Int[Array, ""] | int, xs: Float[Array, "N D"]) -> Prediction:
         """Predictions at the inputs `xs` after the first k examples of the prompt."""
-        shown = prompt.xs.astype(jnp.float32)
-        squares = jnp.sum(jnp.square(xs.astype(jnp.float32)[:, None, :] - shown[None, :, :]), -1)
-        return Prediction(mean=self._vote(squares, prompt.ys, jnp.full(xs.shape[:1], k)))
+        return Prediction(mean=self._vote(self._squares(xs, prompt.xs), prompt.ys, jnp.full(xs.shape[:1], k)))
+
+    def _squares(self, xs: Shaped[Array, "N D"], shown: Shaped[Array, "P D"]) -> Float[Array, "N P"]:
+        """Squared distances."""
+        a, b = xs.astype(jnp.float32)[:, None, :], shown.astype(jnp.float32)[None, :, :]
+        if self.metric == "hamming":
+            return jnp.square(jnp.sum((a != b).astype(jnp.float32), -1))
+        return jnp.sum(jnp.square(a - b), -1)
 
     def _vote(self, squares: Float[Array, "N P"], ys: Shaped[Array, "P"], seen: Int[Array, "N"]) -> Float[Array, "N"]:
         if isinstance(self.neighbors, str):

@@ -121,6 +121,10 @@ def test_dry_run_starts_nothing(say, tmp_path):
         (["run", "./none.py:Cubic"], 2, "no such file"),
         (["show", "last", "--out", "nowhere"], 2, "no runs"),
         (["list", "function-clases"], 2, "function-classes"),
+        (["list", "references", "--for", "linear-regresion"], 2, "did you mean 'linear-regression'"),
+        (["list", "references", "--for", "linear-regression", "--dmi", "3"], 2, "did you mean 'dim'"),
+        (["list", "mixers", "--for", "linear-regression"], 2, "which references apply"),
+        (["list", "references", "--dim", "3"], 2, "--for"),
         (["figure", "distance"], 2, "distance-to-bayes"),
         (["probe", "last", "early-exits", "--out", "nowhere"], 2, "did you mean 'early-exit'"),
         (["probe", "last", "distance", "--all", "--out", "nowhere"], 2, "not both"),
@@ -177,6 +181,27 @@ def test_lists(say):
         code, text, error = say("list", kind)
         assert code == 0, error
         assert text.strip()
+
+
+def test_references_for_a_class(say):
+    code, text, error = say("list", "references", "--for", "markov", "--symbols", "4")
+    assert code == 0, error
+    applies, rest = text.split("those that do not:")
+    assert "context-tree-weighting" in applies
+    assert "bigram (KT)" in applies
+    assert "markov is a stream" in rest
+    code, text, error = say("list", "references", "--for", "linear-regression", "--dim", "3", "--json")
+    assert code == 0, error
+    found = {entry["name"]: entry for entry in json.loads(text)}
+    assert found["ridge"] == {
+        "name": "ridge",
+        "reason": None,
+        "cost": "cheap",
+        "standard": ["ridge (best penalty)"],
+        "family": "penalty",
+    }
+    assert found["greedy-tree"]["cost"] == "slow"
+    assert "stream" in found["k-gram"]["reason"]
 
 
 def test_doctor(say):

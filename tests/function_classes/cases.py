@@ -55,6 +55,24 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"dim": 2, "classes": 2, "projection": "gaussian"},
         {"dim": 2, "classes": 3, "tasks": 4, "task_seed": 3},
     ),
+    "cnf": ({"dim": 3, "terms": 2, "monotone": True, "teaching": "mixed", "taught": 0.6, "plus": 0.6},),
+    "conjunction": (
+        {"dim": 4, "literal": 0.5, "forced": 0.2, "plus": 0.4},
+        {"dim": 4, "literal": 0.5, "teaching": "mixed"},
+        {"dim": 5, "monotone": True, "teaching": "first"},
+    ),
+    "disjunction": ({"dim": 4, "literal": 0.4, "teaching": "mixed", "taught": 0.3},),
+    "dnf": (
+        {"dim": 2, "terms": 2, "literal": 0.5, "plus": 0.6},
+        {"dim": 3, "terms": 2, "monotone": True, "teaching": "first"},
+    ),
+    "integer-halfspace": ({"dim": 3, "largest": 1, "plus": 0.6},),
+    "majority": ({"dim": 5, "literal": 0.5},),
+    "nearest-neighbor": ({"dim": 8, "coins": 2},),
+    "parity": ({"dim": 4, "teaching": "mixed"}, {"dim": 3, "teaching": "first", "plus": 0.6}),
+    "sparse-disjunction": ({"dim": 5, "sparsity": 2, "teaching": "mixed"},),
+    "sparse-parity": ({"dim": 5, "sparsity": 3},),
+    "threshold": ({"dim": 3, "literal": 0.5},),
     "chain-of-thought": (
         {"dim": 2, "layers": 2, "intermediates": "hidden"},
         {"dim": 3, "layers": 1, "noise_std": 0.3},
@@ -118,7 +136,10 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     ),
     "sign-vector": ({"dim": 3, "weight_std": 0.5, "noise_std": 0.3}, {"dim": 13}),
     "sparse-linear": ({"dim": 4, "sparsity": 3, "weight_std": 0.7, "noise_std": 0.5}, {"dim": 30, "sparsity": 4}),
-    "shifted-inputs": ({"base": GP, "shift": {"name": "mean-shift", "value": 0.7}},),
+    "shifted-inputs": (
+        {"base": GP, "shift": {"name": "mean-shift", "value": 0.7}},
+        {"shift": {"name": "subspace", "value": 0.7}},
+    ),
 }
 
 # Classes whose streams repeat what was shown: outputs that no later prediction needs, and why.
@@ -160,9 +181,9 @@ class Case:
         return jax.tree.map(lambda a: a[:16], self.prompts)
 
     def perturbed(self, factor: float) -> list[FunctionClass]:
-        """The task with one float field multiplied (a zero is moved instead), for every such field, nested ones too."""
+        """The task with one float field multiplied (0 moved instead), for every such field, nested ones too."""
         leaves, structure = jax.tree.flatten(self.task)
-        moved = [leaf * factor if leaf else abs(factor - 1) for leaf in leaves]
+        moved = [leaf * factor if leaf else abs(1 - factor) for leaf in leaves]
         changes = [[*leaves[:i], moved[i], *leaves[i + 1 :]] for i in range(len(leaves))]
         return [jax.tree.unflatten(structure, change) for change in changes]
 
@@ -178,7 +199,8 @@ class Case:
         return losses(self.task, self.prompts, prediction)
 
     def beats_bayes(self, prediction: Prediction) -> bool:
-        return beats_bayes(self.losses(prediction), self.losses(self.result["bayes"])).beats
+        nats = not isinstance(self.task.y_space, Real)
+        return beats_bayes(self.losses(prediction), self.losses(self.result["bayes"]), nats=nats).beats
 
     def residuals(self) -> np.ndarray:
         """(N, places): zero on average at every place where Bayes is the posterior of this very generator.

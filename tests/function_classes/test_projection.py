@@ -23,7 +23,10 @@ def log_class(xs, task):
 def test_bayes_is_a_ratio_of_joint_densities(seed):
     prompt = TASK.sample(jax.random.key(seed))
     xs, ys = np.asarray(prompt.xs, np.float64), np.asarray(prompt.ys)
-    log_probs, density = TASK.bayes(prompt).log_probs, TASK.log_input_density(prompt)
+    log_probs, density = (
+        TASK.bayes(prompt).log_probs,
+        TASK.log_input_density(prompt) + TASK.input_law.log_density(prompt.xs),
+    )
     for k in range(10):
         groups = [xs[:k][ys[:k] == label] for label in range(3)]
         logs = [log_class(np.concatenate([g, xs[k : k + 1]]), TASK) - log_class(g, TASK) for g in groups]

@@ -1,5 +1,8 @@
 """Float64 NumPy twins of posteriors and evidences, from the textbook formulas and not from the filters."""
 
+import itertools
+from math import comb
+
 import numpy as np
 from scipy.special import gammaln
 
@@ -95,6 +98,52 @@ def chain_evidence(xs, ys, weight_std, noise_std, slope):
         total -= np.sum(layer < 0) * np.log(slope)
         before = layer
     return total
+
+
+def finite_bayes(prior, labels, densities, ys):
+    """P(y_k = +1 | x_<=k, y_<k) over hypotheses: prior (H,), labels +-1 (H, P), densities of the inputs (H, P)."""
+    weights, found = np.asarray(prior, np.float64).copy(), []
+    for k, y in enumerate(ys):
+        weights = weights * densities[:, k]
+        found.append(weights[labels[:, k] > 0].sum() / weights.sum())
+        weights = np.where(labels[:, k] == y, weights, 0.0)
+    return np.array(found)
+
+
+def satisfied(term, x):
+    """Whether every literal of a conjunction holds, read one literal at a time."""
+    return all(x[i] == literal for i, literal in enumerate(term) if literal != 0)
+
+
+def conjunction_evidence(positives, negatives, literal, forced):
+    """p(inputs, labels) relative to uniform inputs, for signed conjunctions: the sum over terms in closed form, by
+    inclusion and exclusion over the negatives and the binomial theorem over forced positives.
+
+    Z = (1-q)^|N| sum_j C(m,j) (1-q)^(m-j) q^j sum_{A in N} (-1)^|A| prod_i [1 - p + 2^j p/2 (agree_i(+) + agree_i(-))]
+    """
+    dim = len((positives + negatives)[0])
+    result = 0.0
+    for j in range(len(positives) + 1):
+        power = comb(len(positives), j) * (1 - forced) ** (len(positives) - j) * forced**j
+        for size in range(len(negatives) + 1):
+            for chosen in itertools.combinations(negatives, size):
+                rows = np.array([*positives, *chosen]).reshape(-1, dim)
+                agree = np.all(rows == 1, 0).astype(float) + np.all(rows == -1, 0)
+                product = np.prod(1 - literal + 2.0**j * literal / 2 * agree)
+                result += power * (-1) ** size * product
+    return (1 - forced) ** len(negatives) * result
+
+
+def conjunction_bayes(xs, ys, literal, forced):
+    """P(y_k = +1 | x_<=k, y_<k) from these evidences; forced = 0 ignores what inputs say."""
+    found = []
+    for k in range(len(ys)):
+        positives = [tuple(x) for x, y in zip(xs[:k], ys[:k], strict=True) if y > 0]
+        negatives = [tuple(x) for x, y in zip(xs[:k], ys[:k], strict=True) if y < 0]
+        query = tuple(xs[k])
+        plus = conjunction_evidence([*positives, query], negatives, literal, forced)
+        found.append(plus / (plus + conjunction_evidence(positives, [*negatives, query], literal, forced)))
+    return np.array(found)
 
 
 def mixture_bayes(log_probs, means, stds, xs, ys, noise_std):
