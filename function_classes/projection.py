@@ -11,8 +11,12 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from function_classes.base import BayesKind, FunctionClass, NotAvailable, Prediction, Prompt
 from function_classes.fields import Problem, setting
 from function_classes.inputs import Gaussian
+from function_classes.linear_functions import too_many
+from function_classes.mixtures import mixed_log_predictive, mixed_log_probs, running_log_weights
 from function_classes.posteriors import HIGHEST
 from function_classes.spaces import Real, Symbols
+
+_MOST_TASKS = 4096
 
 
 class Projected(NamedTuple):
@@ -44,7 +48,8 @@ class PermutedProjection(FunctionClass):
 
         P(c) ∝ N(x; n_c t^2 xbar_c / (n_c t^2 + s^2), (s^2 + s^2 t^2 / (n_c t^2 + s^2)) I),  t = mean_std, s = noise_std
 
-    Orthogonal projections change nothing in that law. Items tell their classes, hence `log_input_density`.
+    With limited tasks, at most 4,096, it averages over them, whose means and labels it knows. Orthogonal projections
+    change nothing in the law. Items tell their classes, hence `log_input_density`.
 
     >>> task = PermutedProjection(points=2, dim=1, classes=2, noise_std=1.0, mean_std=3.0)
     >>> prompt = Prompt(jnp.array([[3.0], [3.0]]), jnp.array([1, 1]))
@@ -81,7 +86,7 @@ class PermutedProjection(FunctionClass):
     @property
     def input_law(self) -> Gaussian:
         """Of Gaussian items when all classes are unknown."""
-        return Gaussian(std=jnp.sqrt(self.mean_std**2 + self.noise_std**2))
+        return Gaussian(std=(self.mean_std**2 + self.noise_std**2) ** 0.5)
 
     @property
     def bayes_kind(self) -> BayesKind:
@@ -90,13 +95,20 @@ class PermutedProjection(FunctionClass):
         if self.projection == "gaussian":
             return BayesKind("none", "after a Gaussian A the covariance is s^2 AA' with A unknown")
         if self.tasks is not None:
-            return BayesKind("none", "the posterior over a limited number of tasks is not computed")
+            reason = too_many(self.tasks, "tasks", _MOST_TASKS)
+            return BayesKind("none", reason) if reason else BayesKind("exact", f"average over {self.tasks} tasks")
         return BayesKind("exact", "conjugate Gaussian class means")
 
     def sample_latent(self, key: PRNGKeyArray) -> Projected:
         if self.tasks is not None:
-            index = jax.random.randint(key, (), 0, self.tasks)
-            key = jax.random.fold_in(jax.random.key(self.task_seed), index)
+            return self._task(jax.random.randint(key, (), 0, self.tasks))
+        return self._draw(key)
+
+    def _task(self, index: Int[Array, ""]) -> Projected:
+        """One of the limited tasks."""
+        return self._draw(jax.random.fold_in(jax.random.key(self.task_seed), index))
+
+    def _draw(self, key: PRNGKeyArray) -> Projected:
         matrix, labels, means = jax.random.split(key, 3)
         number = self.classes if self.data == "gaussian" else 0
         return Projected(
@@ -119,17 +131,38 @@ class PermutedProjection(FunctionClass):
 
     def bayes(self, prompt: Prompt) -> Prediction:
         joint = self._log_joint(prompt)
-        return Prediction(log_probs=jax.nn.log_softmax(joint, axis=1))
+        labels = jax.nn.log_softmax(joint, axis=-1)
+        return mixed_log_probs(running_log_weights(*self._evidence(prompt, joint)), labels)
 
     def log_input_density(self, prompt: Prompt) -> Float[Array, "P"]:
         """log p(x_k | x_<k, y_<k) - log N(x_k; 0, (t^2 + s^2) I) in nats: relative to items of unknown classes."""
-        own = logsumexp(self._log_joint(prompt), axis=1) - jnp.log(self.classes)
+        prior, said, items = self._evidence(prompt, self._log_joint(prompt))
+        own = mixed_log_predictive(running_log_weights(prior, said + items), items)
         return own - self.input_law.log_density(prompt.xs)
 
-    def _log_joint(self, prompt: Prompt) -> Float[Array, "P C"]:
-        """log N(x_k; posterior predictive of every class)."""
+    def _evidence(
+        self, prompt: Prompt, joint: Float[Array, "M P C"]
+    ) -> tuple[Float[Array, "M"], Float[Array, "M P"], Float[Array, "M P"]]:
+        """Log prior of the tasks, and what every task says of every label and of every item."""
+        said = jnp.take_along_axis(jax.nn.log_softmax(joint, axis=-1), prompt.ys[None, :, None], 2)[..., 0]
+        return jnp.zeros(joint.shape[0]), said, logsumexp(joint, axis=-1) - jnp.log(self.classes)
+
+    def _log_joint(self, prompt: Prompt) -> Float[Array, "M P C"]:
+        """log p(x_k | label, task, examples before) of each of the limited tasks; one row where they are unlimited."""
         if self.bayes_kind.kind == "none":
             raise NotAvailable(f"{self.name} has no Bayes predictor: {self.bayes_kind.detail}")
+        if self.tasks is not None:
+            return jax.vmap(lambda index: self._log_known(self._task(index), prompt.xs))(jnp.arange(self.tasks))
+        return self._log_fresh(prompt)[None]
+
+    def _log_known(self, task: Projected, xs: Float[Array, "P D"]) -> Float[Array, "P C"]:
+        centers = jnp.matmul(task.means, task.matrix.T, precision=HIGHEST)
+        centers = jnp.zeros_like(centers).at[task.labels].set(centers)
+        distance = jnp.sum((xs[:, None, :] - centers[None, :, :]) ** 2, -1)
+        return -0.5 * (self.dim * jnp.log(2 * jnp.pi * self.noise_std**2) + distance / self.noise_std**2)
+
+    def _log_fresh(self, prompt: Prompt) -> Float[Array, "P C"]:
+        """The posterior predictive of every class."""
         prior, noise = self.mean_std**2, self.noise_std**2
 
         def step(carry, now):

@@ -66,7 +66,7 @@ def test_what_has_no_bayes_says_why():
     for fields, words in (
         ({"projection": "gaussian"}, r"after a Gaussian A the covariance is s\^2 AA' with A unknown"),
         ({"data": "digits", "dim": 64, "classes": 10}, "the law of the digits is not known"),
-        ({"tasks": 4}, "a limited number of tasks"),
+        ({"tasks": 5000}, "5000 tasks are not enumerated, at most 4096"),
     ):
         task = fc.get("permuted-projection", **fields)
         prompt = fc.Prompt(jnp.zeros((2, task.dim)), jnp.zeros(2, jnp.int32))
@@ -100,3 +100,26 @@ def test_digits_are_standardized_and_shown_under_the_task():
     nearest = np.argmin(((back[:, None] - train[None]) ** 2).sum(-1), 1)
     np.testing.assert_allclose(back, train[nearest], atol=1e-3)
     np.testing.assert_array_equal(np.asarray(projected.labels)[labels[nearest]], prompt.ys)
+
+
+def test_limited_tasks_are_averaged_by_what_they_say_of_items_and_labels():
+    """Ratios of joint probabilities over the three tasks, in float64."""
+    task = fc.get("permuted-projection", points=5, dim=2, classes=3, tasks=3, noise_std=1.2)
+    prompt = task.sample(jax.random.key(1))
+    xs, ys = np.asarray(prompt.xs, np.float64), np.asarray(prompt.ys)
+    log_probs = task.bayes(prompt).log_probs
+    density = task.log_input_density(prompt) + task.input_law.log_density(prompt.xs)
+    root = jax.random.key(task.task_seed)
+    unlimited = fc.get("permuted-projection", dim=2, classes=3)
+    tasks = [unlimited.sample_latent(jax.random.fold_in(root, index)) for index in range(3)]
+    said = np.zeros((3, 5, 3))
+    for row, one in zip(said, tasks, strict=True):
+        for c, label in enumerate(np.asarray(one.labels)):
+            center = np.asarray(one.matrix, np.float64) @ np.asarray(one.means[c], np.float64)
+            row[:, label] = np.exp(-((xs - center) ** 2).sum(1) / (2 * 1.2**2)) / (2 * np.pi * 1.2**2) / 3
+    weights = np.full(3, 1 / 3)
+    for k in range(5):
+        joint = weights @ said[:, k]
+        np.testing.assert_allclose(log_probs[k], np.log(joint / joint.sum()), rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(density[k], np.log(joint.sum() / weights.sum()), rtol=1e-3, atol=1e-3)
+        weights = weights * said[:, k, ys[k]]
