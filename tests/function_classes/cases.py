@@ -16,18 +16,58 @@ PROMPTS = 2048
 
 GP = {"name": "gaussian-process", "kernel": "rbf", "points": POINTS}
 VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
+    "autoregressive": (
+        {"features": "random", "feature_count": 5, "feature_seed": 1, "order": 1, "weight_std": 1.5},
+        {"order": 3, "noise_std": 0.9, "weight_std": 0.8},
+    ),
+    "causal-graph": (
+        {"graph": "tree", "graph_seed": 1, "symbols": 2, "alpha": 0.5},
+        {"graph": "pairs", "roots": "stationary"},
+    ),
+    "cellular-automaton": (
+        {"cells": 5, "radius": 2, "density": None, "rule_density": 0.4},
+        {"rules": "life-like", "cells": 4, "density": 0.4, "rule_density": 0.3},
+    ),
     "chain-of-thought": (
         {"dim": 2, "layers": 2, "intermediates": "hidden"},
         {"dim": 3, "layers": 1, "noise_std": 0.3},
+    ),
+    "dfa": (
+        {"symbols": 3, "least_states": 2, "most_states": 3, "stop": 0.3, "pool_size": 5, "pool_seed": 1},
+        {"symbols": 3, "pool_size": None},
+    ),
+    "fixed-markov": (
+        {"p": 0.5, "q": 0.6, "start": "uniform"},
+        {"chain_seed": 3, "symbols": 3, "order": 2, "alpha": 0.5},
     ),
     "gaussian-process": (
         {"dim": 2, "kernel": "matern-5/2", "lengthscale": 1.5, "scale": 2.0, "noise_std": 0.3},
         {"kernel": "periodic", "period": 1.7, "lengthscale": 0.9, "noise_std": 0.2},
     ),
+    "hmm": ({"states": 2, "symbols": 3, "transition_alpha": 0.5, "emission_alpha": 0.5, "pool_seed": 2},),
+    "hmm-mixture": ({"states": 2, "symbols": 2, "pool_size": 3, "pool_seed": 1},),
     "letter-digit": ({"letters": 2},),
     "linear-regression": ({"dim": 3, "noise_std": 1.0, "weight_std": 0.5, "weight_mean": 0.7, "inputs": "uniform"},),
-    "markov": ({"symbols": 2, "order": 2, "alpha": 0.4}, {"symbols": 4, "order": 0}),
+    "markov": (
+        {"symbols": 2, "order": 2, "alpha": 0.4},
+        {"symbols": 4, "order": 0},
+        {"symbols": 3, "alpha": 2.0, "start": "stationary"},
+    ),
+    "markov-pool": (
+        {"pool_size": 1},
+        {"pool_size": 3, "pool_seed": 1, "symbols": 2, "order": 2, "alpha": 0.5, "start": "stationary"},
+    ),
+    "randomized-labels": ({"base": {"name": "linear-regression", "dim": 2}, "by": "permutation", "rate": 0.6},),
     "shifted-inputs": ({"base": GP, "shift": {"name": "mean-shift", "value": 0.7}},),
+    "sliding-window": (
+        {"dim": 2, "window": 2, "function": "shared", "noise_std": 0.5, "weight_std": 0.7},
+        {"dim": 2, "function": "relu", "hidden": 3},
+    ),
+    "switching-lag": ({"lag": 3, "p": 0.4, "q": 0.3},),
+    "tokenized": (
+        {"base": {"name": "markov", "symbols": 2, "alpha": 0.7}, "tokenizer": {"name": "blocks", "length": 2}},
+        {"base": {"name": "hmm", "symbols": 3}, "tokenizer": {"name": "bpe", "size": 7, "longest": 4}, "fit_seed": 1},
+    ),
 }
 
 
