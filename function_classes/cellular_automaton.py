@@ -65,15 +65,15 @@ class CellularAutomaton(FunctionClass):
     def bayes_kind(self) -> BayesKind:
         return BayesKind("exact", "entries of the rule are independent: seen ones are known")
 
-    def sample_latent(self, key: PRNGKeyArray) -> Bool[Array, "N"]:
+    def sample_latent(self, key: PRNGKeyArray) -> Bool[Array, "R"]:
         return jax.random.bernoulli(key, self.rule_density, (self.entries,))
 
-    def sample_inputs(self, latent: Bool[Array, "N"], key: PRNGKeyArray) -> Float[Array, "P *x"]:
+    def sample_inputs(self, latent: Bool[Array, "R"], key: PRNGKeyArray) -> Float[Array, "P *x"]:
         first, second = jax.random.split(key)
         shape = (self.points, *self.x_space.shape)
         lead = (self.points, *(1 for _ in self.x_space.shape))
         density = jax.random.uniform(first, lead) if self.density is None else self.density * jnp.ones(lead)
-        return jnp.where(jax.random.uniform(second, shape) < density, 1.0, -1.0)
+        return _signs(jax.random.uniform(second, shape) < density)
 
     def neighborhoods(self, xs: Float[Array, "N *x"]) -> Int[Array, "N *x"]:
         """The entry of the rule that every cell reads."""
@@ -84,8 +84,8 @@ class CellularAutomaton(FunctionClass):
         around = [(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if (a, b) != (0, 0)]
         return sum(jnp.roll(alive, step, (1, 2)) for step in around) + 9 * alive
 
-    def evaluate(self, latent: Bool[Array, "N"], xs: Float[Array, "N *x"]) -> Float[Array, "N *x"]:
-        return jnp.where(latent[self.neighborhoods(xs)], 1.0, -1.0)
+    def evaluate(self, latent: Bool[Array, "R"], xs: Float[Array, "N *x"]) -> Float[Array, "N *x"]:
+        return _signs(latent[self.neighborhoods(xs)])
 
     def bayes(self, prompt: Prompt) -> Prediction:
         codes, known = self._known(prompt)
@@ -113,7 +113,7 @@ class CellularAutomaton(FunctionClass):
         alive = states > 0
         return jnp.where(jnp.stack([~alive, alive], -1), 0.0, -jnp.inf)
 
-    def _known(self, prompt: Prompt) -> tuple[Int[Array, "P W"], Int[Array, "P N"]]:
+    def _known(self, prompt: Prompt) -> tuple[Int[Array, "P W"], Int[Array, "P R"]]:
         """The entries read at every position, and what is known of the rule before it: 1 alive, -1 dead, 0 unseen."""
         codes = self.neighborhoods(prompt.xs).reshape(prompt.points, -1)
 
@@ -123,3 +123,7 @@ class CellularAutomaton(FunctionClass):
 
         ys = prompt.ys.reshape(prompt.points, -1)
         return codes, jax.lax.scan(step, jnp.zeros(self.entries, jnp.int32), (codes, ys))[1]
+
+
+def _signs(alive: Bool[Array, "..."]) -> Float[Array, "..."]:
+    return 2 * alive.astype(jnp.float32) - 1

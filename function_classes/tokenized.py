@@ -1,6 +1,7 @@
 """A stream of symbols seen through a tokenizer: Toward a Theory of Tokenization (Rajaraman et al. 2024)."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -102,26 +103,38 @@ class Tokenized(FunctionClass):
 
     def bayes(self, prompt: Prompt) -> Prediction:
         """For blocks: log p(block b at k) = sum of the base's log predictives along b after the characters so far."""
+        return Prediction(log_probs=self._blocks(prompt, None, self.base.log_predictive))
+
+    def oracle(self, prompt: Prompt) -> Prediction:
+        """For blocks: the same with the base's oracle."""
+
+        def known(text: Prompt) -> Float[Array, "N"]:
+            log_probs = self.base.oracle(text).as_log_probs(self.base.y_space)
+            return jnp.take_along_axis(log_probs, text.ys[:, None], 1)[:, 0]
+
+        return Prediction(log_probs=self._blocks(prompt, prompt.latent.base, known))
+
+    def _blocks(
+        self, prompt: Prompt, latent: PyTree, log_probs: Callable[[Prompt], Float[Array, "N"]]
+    ) -> Float[Array, "P C"]:
+        """Log probabilities of all blocks at every position, from those of characters along a stream."""
         if not isinstance(self.tokenizer, Blocks):
             raise NotAvailable(f"{self.name} has no Bayes predictor: {self.bayes_kind.detail}")
         length, strings = self.tokenizer.length, self.dictionary.strings
         text = strings[prompt.ys].reshape(-1)
+        places = jnp.arange(text.shape[0])
 
         def position(k):
             def block(string):
-                place = jnp.arange(text.shape[0])
                 # What comes later is cut off before the base sees it.
-                known = jnp.where(place < k * length, text, 0)
+                known = jnp.where(places < k * length, text, 0)
                 stream = jax.lax.dynamic_update_slice(known, string, (k * length,))
-                logs = self.base.log_predictive(Prompt(jnp.zeros((text.shape[0], 0)), stream))
+                logs = log_probs(Prompt(jnp.zeros((text.shape[0], 0)), stream, latent))
                 return jnp.sum(jax.lax.dynamic_slice(logs, (k * length,), (length,)))
 
             return jax.vmap(block)(strings)
 
-        return Prediction(log_probs=jax.lax.map(position, jnp.arange(prompt.points)))
-
-    def oracle(self, prompt: Prompt) -> Prediction:
-        raise NotAvailable(f"{self.name} has no oracle: the task of {self.base.name} is about characters, not tokens")
+        return jax.lax.map(position, jnp.arange(prompt.points))
 
     @property
     def _symbols(self) -> int:

@@ -57,7 +57,9 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"pool_size": 1},
         {"pool_size": 3, "pool_seed": 1, "symbols": 2, "order": 2, "alpha": 0.5, "start": "stationary"},
     ),
-    "randomized-labels": ({"base": {"name": "linear-regression", "dim": 2}, "by": "permutation", "rate": 0.6},),
+    "randomized-labels": (
+        {"base": {"name": "linear-regression", "dim": 2, "weight_mean": 0.4}, "by": "permutation", "rate": 0.6},
+    ),
     "shifted-inputs": ({"base": GP, "shift": {"name": "mean-shift", "value": 0.7}},),
     "sliding-window": (
         {"dim": 2, "window": 2, "function": "shared", "noise_std": 0.5, "weight_std": 0.7},
