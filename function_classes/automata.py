@@ -39,13 +39,12 @@ class FiniteAutomaton(FunctionClass):
     fresh automaton, and the posterior has no closed form: the number of automata of n states is about (n symbols)^n.
 
     >>> task = FiniteAutomaton(points=12, symbols=3)
-    >>> print(task.sample(jax.random.key(3)).ys)
-    [1 0 0 0 0 0 3 1 0 0 3 1]
+    >>> one = Automaton(jnp.array([[1, -1, -1], [0, 0, -1]]))
+    >>> print(*(f"{p:.2f}" for p in jnp.exp(task._filter(one, jnp.array([0, 1])))[1]))
+    0.45 0.45 0.00 0.10
     """
 
-    lesson = (
-        "A missing edge rules an automaton out for good; n-grams come close, since short contexts betray the state."
-    )
+    lesson = "A missing edge rules an automaton out for good; short contexts tell the state only in part."
 
     points: int = setting(64, "symbols in a stream, separators among them", at_least=1)
     symbols: int = setting(6, "size of the alphabet, without the separator", at_least=1)

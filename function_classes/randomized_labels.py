@@ -29,7 +29,7 @@ class RandomizedLabels(FunctionClass):
     True
     """
 
-    lesson = "Believing every label is not Bayes once some are random; how fast errors grow shows what is averaged."
+    lesson = "Nothing says which labels are random: Bayes would average over all subsets, references believe them all."
 
     points: int = setting(32, "positions in a prompt", at_least=1)
     base: FunctionClass = setting(SlidingWindow(), "the class whose labels are replaced; it has these points too")

@@ -67,7 +67,7 @@ def unigram_nats_per_character(dictionary: Dictionary, tokens: Int[Array, "*n"])
     counts = jnp.bincount(tokens.ravel(), length=dictionary.lengths.shape[0]).astype(jnp.float32)
     shares = counts / jnp.sum(counts)
     nats = -jnp.sum(jnp.where(shares > 0, shares * jnp.log(jnp.where(shares > 0, shares, 1.0)), 0.0))
-    return nats / jnp.sum(shares * dictionary.lengths)
+    return nats / jnp.sum(shares * dictionary.lengths.astype(jnp.float32))
 
 
 class Tokenizer(Fields):

@@ -18,7 +18,7 @@ GP = {"name": "gaussian-process", "kernel": "rbf", "points": POINTS}
 VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     "autoregressive": (
         {"features": "random", "feature_count": 5, "feature_seed": 1, "order": 1, "weight_std": 1.5},
-        {"order": 3, "noise_std": 0.9, "weight_std": 0.8},
+        {"features": "linear", "order": 3, "noise_std": 0.9, "weight_std": 0.8},
     ),
     "causal-graph": (
         {"graph": "tree", "graph_seed": 1, "symbols": 2, "alpha": 0.5},

@@ -13,7 +13,7 @@ import function_classes as fc
 
 # name: (version, first inputs, first outputs), at 7 points and otherwise default fields
 GOLDEN = {
-    "autoregressive": (1, [], [0.0995, -0.6325, 0.0834, 1.0627]),
+    "autoregressive": (1, [], [0.6505, 1.0553, 1.8845, 2.2709]),
     "causal-graph": (1, [], [0.0, 2.0, 1.0, 0.0]),
     "cellular-automaton": (1, [-1.0, -1.0, -1.0, 1.0], [-1.0, -1.0, 1.0, 1.0]),
     "chain-of-thought": (1, [0.1989, -0.7702, -1.2587, -0.4106], [1.873, 1.2641, -0.0447, -0.0415]),

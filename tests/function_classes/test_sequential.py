@@ -75,7 +75,7 @@ def test_permuted_examples_break_the_sequence():
 
 @pytest.mark.parametrize(("features", "order"), [("linear", 3), ("random", 2)])
 def test_autoregressive_bayes_is_regression_on_features(features, order):
-    task = fc.get("autoregressive", features=features, order=order, points=16, feature_count=5)
+    task = fc.get("autoregressive", features=features, order=order, points=16, feature_count=5, weight_std=0.5)
     prompt = task.sample(jax.random.key(4))
     ys = np.asarray(prompt.ys, np.float64)
     lags = np.array([[ys[t - j] if t >= j else 0.0 for j in range(1, order + 1)] for t in range(16)])
@@ -92,7 +92,7 @@ def test_autoregressive_bayes_is_regression_on_features(features, order):
 
 def test_streams_follow_their_weights():
     """What is left after the oracle's mean is the noise: variance noise_std^2, no correlation in time."""
-    task = fc.get("autoregressive", points=20, noise_std=0.7)
+    task = fc.get("autoregressive", features="linear", weight_std=0.5, points=20, noise_std=0.7)
     prompts = task.batch(jax.random.key(5), 1000)
     left = np.asarray(prompts.ys - jax.vmap(task.oracle)(prompts).mean, np.float64)
     count = left.size
@@ -101,7 +101,7 @@ def test_streams_follow_their_weights():
 
 
 def test_random_features_are_fixed_and_bounded():
-    task = fc.get("autoregressive", features="random", feature_count=400, order=1, points=200)
+    task = fc.get("autoregressive", features="random", feature_count=400, order=1, points=200, weight_std=0.5)
     prompts = task.batch(jax.random.key(6), 200)
     values = np.asarray(task._phi(jnp.linspace(-3, 3, 9)[:, None]), np.float64)
     # sum_i phi_i(z)^2 / F is the mean of 2 cos^2 of uniform phases: 1 with deviation 1 / sqrt(2 F).
