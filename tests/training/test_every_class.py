@@ -24,7 +24,8 @@ def test_one_step_is_finite_and_moves_the_weights(name):
     state = program.start(data)
     before = jax.tree.map(np.array, state.params)
     state = program.chunk(state, 0, 1, data)
-    assert bool(jnp.all(state.alive)) and np.isfinite(state.total).all()
+    assert bool(jnp.all(state.alive))
+    assert np.isfinite(state.total).all()
     moved = [np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (before, state.params)), strict=True)]
     assert np.mean(moved) > 0.5
     assert all(np.isfinite(values).all() for values in program.validate(state.params, validation).values())
