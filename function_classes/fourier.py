@@ -46,7 +46,7 @@ class Fourier(Series):
      [ 1. -1.  0.]]
     """
 
-    lesson = "2 N + 1 features decide everything: Bayes falls to the noise once as many examples were seen."
+    lesson = "2 N + 1 features decide everything: Bayes needs about as many examples, linear learners learn nothing."
 
     def prior(self) -> GaussianMixture:
         return one_gaussian(self.weight_std / jnp.sqrt(self.frequencies) * jnp.ones(2 * self.frequencies + 1))

@@ -1,25 +1,34 @@
 """In-context Markov chains: every stream has its own transition table (Edelman et al. 2024, Makkuva et al. 2024)."""
 
+from collections.abc import Iterable
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.base import BayesKind, FunctionClass, Prediction, Prompt
-from function_classes.counts import context_codes, kgram_log_probs
+from function_classes.chains import (
+    LARGEST_STATIONARY,
+    LARGEST_TABLE,
+    chain_log_probs,
+    chain_prompt,
+    stationary_contexts,
+)
+from function_classes.counts import kgram_log_probs
 from function_classes.fields import Problem, setting
 from function_classes.spaces import Nothing, Symbols
-
-_LARGEST_TABLE = 1_000_000
+from function_classes.stationary_rows import ERROR, TABLES, stationary_log_probs
 
 
 @FunctionClass.registry.add("markov", papers=("edelman-2024", "makkuva-2024", "rajaraman-2024"))
 class Markov(FunctionClass):
     """A chain of order k over `symbols` symbols with rows P_s ~ Dirichlet(alpha 1), independent for every context s.
 
-    The first k symbols are uniform, hence say nothing about the rows, and Bayes is exactly the add-alpha k-gram:
-    alpha = 1 is Laplace's rule, alpha = 1/2 Krichevsky and Trofimov's. (Papers that start in the stationary law have
-    no conjugate posterior; the difference decays like 1/t.) The mean row entropy is
-    psi(S alpha + 1) - psi(alpha + 1) nats.
+    With a uniform start the first k symbols say nothing about the rows, and Bayes is exactly the add-alpha k-gram:
+    alpha = 1 is Laplace's rule, alpha = 1/2 Krichevsky and Trofimov's. With a stationary start, as in the papers, they
+    do, the posterior is not conjugate, and Bayes weights tables by their stationary law; the two differ by O(1/t). The
+    mean row entropy is psi(S alpha + 1) - psi(alpha + 1) nats.
 
     >>> task = Markov(points=4, symbols=2)
     >>> stream = Prompt(jnp.zeros((4, 0)), jnp.array([0, 0, 0, 0]))
@@ -33,11 +42,14 @@ class Markov(FunctionClass):
     symbols: int = setting(3, "size of the alphabet", at_least=2)
     order: int = setting(1, "how many symbols the next one depends on", at_least=0)
     alpha: float = setting(1.0, "Dirichlet concentration of every transition row", above=0)
+    start: Literal["uniform", "stationary"] = setting("uniform", "law of the first symbol", absent="uniform")
 
     def problems(self):
-        if self.symbols ** (self.order + 1) > _LARGEST_TABLE:
-            size = f"{self.symbols}^{self.order + 1}"
-            yield Problem("order", f"the transition table would have {size} entries, at most {_LARGEST_TABLE}")
+        yield from too_large(self.symbols, self.order)
+        if self.start == "stationary" and self.order != 1:
+            yield Problem("start", f"'stationary' needs order 1, got {self.order}; use 'uniform'")
+        elif self.start == "stationary" and self.symbols > LARGEST_STATIONARY:
+            yield Problem("start", f"'stationary' needs at most {LARGEST_STATIONARY} symbols, got {self.symbols}")
 
     @property
     def x_space(self) -> Nothing:
@@ -49,6 +61,9 @@ class Markov(FunctionClass):
 
     @property
     def bayes_kind(self) -> BayesKind:
+        if self.start == "stationary":
+            how = f"{TABLES} tables of the Dirichlet posterior, weighted by the stationary law of the first symbol"
+            return BayesKind("monte-carlo", how, ERROR)
         return BayesKind("exact", "conjugate Dirichlet rows, uniform start")
 
     def sample_latent(self, key: PRNGKeyArray) -> Float[Array, "N C"]:
@@ -58,21 +73,26 @@ class Markov(FunctionClass):
 
     def sample_prompt(self, latent: Float[Array, "N C"], key: PRNGKeyArray) -> Prompt:
         """A stream of `points` symbols; symbol t depends on (key, t) and the context alone."""
-        rows = latent.shape[0]
-
-        def step(code, t):
-            logits = jnp.where(t < self.order, 0.0, jnp.log(latent[code]))
-            y = jax.random.categorical(jax.random.fold_in(key, t), logits).astype(jnp.int32)
-            return (code * self.symbols + y) % rows, y
-
-        ys = jax.lax.scan(step, jnp.int32(0), jnp.arange(self.points))[1]
-        return Prompt(jnp.zeros((self.points, 0)), ys, latent)
+        return chain_prompt(latent, latent, self.order, self.points, key, self._first(latent))
 
     def bayes(self, prompt: Prompt) -> Prediction:
-        return Prediction(log_probs=kgram_log_probs(prompt.ys, self.symbols, self.order, self.alpha))
+        if self.start == "uniform":
+            return Prediction(log_probs=kgram_log_probs(prompt.ys, self.symbols, self.order, self.alpha))
+        starts = jnp.arange(prompt.points) == 0
+        previous = jnp.concatenate([jnp.zeros(1, prompt.ys.dtype), prompt.ys[:-1]])
+        return Prediction(log_probs=stationary_log_probs(previous, starts, prompt.ys, self.symbols, self.alpha))
 
     def oracle(self, prompt: Prompt) -> Prediction:
-        """The true transition rows, log (P, C); uniform at the first `order` symbols."""
-        rows = prompt.latent[context_codes(prompt.ys, self.symbols, self.order)]
-        started = jnp.arange(prompt.points) >= self.order
-        return Prediction(log_probs=jnp.log(jnp.where(started[:, None], rows, 1 / self.symbols)))
+        """The true transition rows, log (P, C); the law of the start at the first `order` symbols."""
+        first = self._first(prompt.latent)
+        return Prediction(log_probs=chain_log_probs(prompt.ys, prompt.latent, self.order, first))
+
+    def _first(self, table: Float[Array, "N C"]) -> Float[Array, "N"] | None:
+        return stationary_contexts(table, self.order) if self.start == "stationary" else None
+
+
+def too_large(symbols: int, order: int) -> Iterable[Problem]:
+    """The problem of a transition table that would not fit."""
+    if symbols ** (order + 1) > LARGEST_TABLE:
+        size = f"{symbols}^{order + 1}"
+        yield Problem("order", f"the transition table would have {size} entries, at most {LARGEST_TABLE}")

@@ -35,7 +35,7 @@ class Quadratic(FeatureFunctions):
     [[0.577 2.309]]
     """
 
-    lesson = "Least squares on squared inputs is near Bayes at k = dim; on the inputs themselves nothing is learned."
+    lesson = "Linear in the squares: Bayes is done soon after k = dim, and learners linear in x never beat the null."
 
     dim: int = setting(5, "number of input coordinates", at_least=1)
     weight_std: float = setting(1.0, "standard deviation of every weight", above=0)

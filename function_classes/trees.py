@@ -76,7 +76,7 @@ class DecisionTree(LinearFunctions):
     [-5.  7.]
     """
 
-    lesson = "Bayes sums over all trees by one recursion over boxes; greedy trees and neighbors stay far above it."
+    lesson = "Bayes sums over all trees by one recursion over boxes; neighbors and linear learners stay far above it."
 
     dim: int = setting(4, "number of input coordinates", at_least=1)
     noise_std: float = setting(0.1, "standard deviation of the label noise, in the unit of y", at_least=0)

@@ -59,11 +59,15 @@ def beats_bayes(candidate: np.ndarray, bayes: np.ndarray, level: float = 1e-3, n
 
 
 def losses(task: Any, prompts: Prompt, prediction: Prediction) -> np.ndarray:
-    """(N, P) or (N, P, S): squared error summed over coordinates, or -log p of the target in nats; times `scored`."""
+    """(N, P) or (N, P, S): squared error summed over coordinates, or -log p of the target in nats (cross entropy where
+    targets are distributions); times `scored`."""
     scores = np.asarray(prompts.scores)
     if isinstance(task.y_space, Real):
         error = (np.asarray(prediction.mean, np.float64) - scores) ** 2
         result = error.reshape(*error.shape[: error.ndim - len(task.y_space.shape)], -1).sum(-1)
+    elif scores.ndim > np.ndim(prompts.ys):
+        log_probs = np.asarray(prediction.as_log_probs(task.y_space), np.float64)
+        result = -np.sum(np.where(scores > 0, scores * np.where(scores > 0, log_probs, 0.0), 0.0), -1)
     else:
         index = (scores > 0).astype(int) if isinstance(task.y_space, Signs) else scores
         log_probs = np.asarray(prediction.as_log_probs(task.y_space), np.float64)

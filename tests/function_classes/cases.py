@@ -55,27 +55,27 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"dim": 2, "classes": 2, "projection": "gaussian"},
         {"dim": 2, "classes": 3, "tasks": 4, "task_seed": 3},
     ),
+    "autoregressive": (
+        {"features": "random", "feature_count": 5, "feature_seed": 1, "order": 1, "weight_std": 1.5},
+        {"features": "linear", "order": 3, "noise_std": 0.9, "weight_std": 0.8},
+    ),
+    "causal-graph": (
+        {"graph": "tree", "graph_seed": 1, "symbols": 2, "alpha": 0.5},
+        {"graph": "pairs", "roots": "stationary"},
+    ),
+    "cellular-automaton": (
+        {"cells": 5, "radius": 2, "density": None, "rule_density": 0.4},
+        {"rules": "life-like", "cells": 4, "density": 0.4, "rule_density": 0.3},
+    ),
+    "chain-of-thought": (
+        {"dim": 2, "layers": 2, "intermediates": "hidden"},
+        {"dim": 3, "layers": 1, "noise_std": 0.3},
+    ),
     "cnf": ({"dim": 3, "terms": 2, "monotone": True, "teaching": "mixed", "taught": 0.6, "plus": 0.6},),
     "conjunction": (
         {"dim": 4, "literal": 0.5, "forced": 0.2, "plus": 0.4},
         {"dim": 4, "literal": 0.5, "teaching": "mixed"},
         {"dim": 5, "monotone": True, "teaching": "first"},
-    ),
-    "disjunction": ({"dim": 4, "literal": 0.4, "teaching": "mixed", "taught": 0.3},),
-    "dnf": (
-        {"dim": 2, "terms": 2, "literal": 0.5, "plus": 0.6},
-        {"dim": 3, "terms": 2, "monotone": True, "teaching": "first"},
-    ),
-    "integer-halfspace": ({"dim": 3, "largest": 1, "plus": 0.6},),
-    "majority": ({"dim": 5, "literal": 0.5},),
-    "nearest-neighbor": ({"dim": 8, "coins": 2},),
-    "parity": ({"dim": 4, "teaching": "mixed"}, {"dim": 3, "teaching": "first", "plus": 0.6}),
-    "sparse-disjunction": ({"dim": 5, "sparsity": 2, "teaching": "mixed"},),
-    "sparse-parity": ({"dim": 5, "sparsity": 3},),
-    "threshold": ({"dim": 3, "literal": 0.5},),
-    "chain-of-thought": (
-        {"dim": 2, "layers": 2, "intermediates": "hidden"},
-        {"dim": 3, "layers": 1, "noise_std": 0.3},
     ),
     "convex-combination": (
         {
@@ -85,6 +85,19 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
             "noise_std": 0.3,
             "unit_variance": True,
         },
+    ),
+    "dfa": (
+        {"symbols": 3, "least_states": 2, "most_states": 3, "stop": 0.3, "pool_size": 5, "pool_seed": 1},
+        {"symbols": 3, "pool_size": None},
+    ),
+    "disjunction": ({"dim": 4, "literal": 0.4, "teaching": "mixed", "taught": 0.3},),
+    "dnf": (
+        {"dim": 2, "terms": 2, "literal": 0.5, "plus": 0.6},
+        {"dim": 3, "terms": 2, "monotone": True, "teaching": "first"},
+    ),
+    "fixed-markov": (
+        {"p": 0.5, "q": 0.6, "start": "uniform"},
+        {"chain_seed": 3, "symbols": 3, "order": 2, "alpha": 0.5},
     ),
     "gaussian-mixture-regression": (
         {"dim": 3, "centers": (1.0, -2.0, 0.5), "probabilities": (0.5, 0.3, 0.2), "axis_std": 0.5, "spread": 0.7},
@@ -99,6 +112,9 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"dim": 2, "weights": "independent", "noise": {"name": "inverse-gamma", "shape": 6.0}, "weight_std": 0.7},
         {"dim": 3, "noise": {"name": "uniform-noise", "low": 0.4}, "weight_std": 0.7},
     ),
+    "hmm": ({"states": 2, "symbols": 3, "transition_alpha": 0.5, "emission_alpha": 0.5, "pool_seed": 2},),
+    "hmm-mixture": ({"states": 2, "symbols": 2, "pool_size": 3, "pool_seed": 1},),
+    "integer-halfspace": ({"dim": 3, "largest": 1, "plus": 0.6},),
     "letter-digit": ({"letters": 2},),
     "linear-classification": (
         {"dim": 1, "link": "probit", "weight_std": 1.2},
@@ -115,7 +131,16 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     "linear-pool": ({"dim": 3, "pool_size": 5, "pool_seed": 3, "weight_std": 2.0, "noise_std": 1.0},),
     "linear-regression": ({"dim": 3, "noise_std": 1.0, "weight_std": 0.5, "weight_mean": 0.7, "inputs": "uniform"},),
     "low-rank": ({"dim": 16, "rank": 2, "weight_std": 0.3},),
-    "markov": ({"symbols": 2, "order": 2, "alpha": 0.4}, {"symbols": 4, "order": 0}),
+    "majority": ({"dim": 5, "literal": 0.5},),
+    "markov": (
+        {"symbols": 2, "order": 2, "alpha": 0.4},
+        {"symbols": 4, "order": 0},
+        {"symbols": 3, "alpha": 2.0, "start": "stationary"},
+    ),
+    "markov-pool": (
+        {"pool_size": 1},
+        {"pool_size": 3, "pool_seed": 1, "symbols": 2, "order": 2, "alpha": 0.5, "start": "stationary"},
+    ),
     "mixture": (
         {
             "classes": (
@@ -134,11 +159,28 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
             )
         },
     ),
-    "sign-vector": ({"dim": 3, "weight_std": 0.5, "noise_std": 0.3}, {"dim": 13}),
-    "sparse-linear": ({"dim": 4, "sparsity": 3, "weight_std": 0.7, "noise_std": 0.5}, {"dim": 30, "sparsity": 4}),
+    "nearest-neighbor": ({"dim": 8, "coins": 2},),
+    "parity": ({"dim": 4, "teaching": "mixed"}, {"dim": 3, "teaching": "first", "plus": 0.6}),
+    "randomized-labels": (
+        {"base": {"name": "linear-regression", "dim": 2, "weight_mean": 0.4}, "by": "permutation", "rate": 0.6},
+    ),
     "shifted-inputs": (
         {"base": GP, "shift": {"name": "mean-shift", "value": 0.7}},
         {"shift": {"name": "subspace", "value": 0.7}},
+    ),
+    "sign-vector": ({"dim": 3, "weight_std": 0.5, "noise_std": 0.3}, {"dim": 13}),
+    "sliding-window": (
+        {"dim": 2, "window": 2, "function": "shared", "noise_std": 0.5, "weight_std": 0.7},
+        {"dim": 2, "function": "relu", "hidden": 3},
+    ),
+    "sparse-disjunction": ({"dim": 5, "sparsity": 2, "teaching": "mixed"},),
+    "sparse-linear": ({"dim": 4, "sparsity": 3, "weight_std": 0.7, "noise_std": 0.5}, {"dim": 30, "sparsity": 4}),
+    "sparse-parity": ({"dim": 5, "sparsity": 3},),
+    "switching-lag": ({"lag": 3, "p": 0.4, "q": 0.3},),
+    "threshold": ({"dim": 3, "literal": 0.5},),
+    "tokenized": (
+        {"base": {"name": "markov", "symbols": 2, "alpha": 0.7}, "tokenizer": {"name": "blocks", "length": 2}},
+        {"base": {"name": "hmm", "symbols": 3}, "tokenizer": {"name": "bpe", "size": 7, "longest": 4}, "fit_seed": 1},
     ),
 }
 

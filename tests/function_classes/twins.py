@@ -172,3 +172,89 @@ def mixture_bayes(log_probs, means, stds, xs, ys, noise_std):
             moments.append((total, weights[-1] @ (v + (m - total) ** 2)))
     mean, variance = np.array(moments).T
     return np.array(weights), mean, variance, np.diff(evidence)
+
+
+def eigenvector_law(table, symbols, order):
+    """The stationary law of contexts as the left eigenvector at eigenvalue 1."""
+    table = np.asarray(table, np.float64)
+    size = symbols**order
+    moves = np.zeros((size, size))
+    for context in range(size):
+        for symbol in range(symbols):
+            moves[context, (context * symbols + symbol) % size] += table[context, symbol] / table[context].sum()
+    values, vectors = np.linalg.eig(moves.T)
+    law = np.real(vectors[:, np.argmax(np.real(values))])
+    return law / law.sum()
+
+
+def pool_bayes(ys, pool, symbols, order):
+    """Predictions of a pool of chains with stationary starts: ratios of the probabilities of whole prefixes."""
+
+    def prefix(table, seen):
+        law = eigenvector_law(table, symbols, order)
+        start, total = tuple(seen[:order]), 0.0
+        for context in range(symbols**order):
+            digits = tuple(context // symbols**n % symbols for n in reversed(range(order)))
+            total += law[context] * (digits[: len(start)] == start)
+        for t in range(order, len(seen)):
+            context = sum(s * symbols**n for n, s in enumerate(reversed(seen[t - order : t])))
+            total *= table[context, seen[t]]
+        return total
+
+    result = []
+    for t in range(len(ys)):
+        joint = [sum(prefix(table, [*map(int, ys[:t]), j]) for table in pool) for j in range(symbols)]
+        result.append(np.array(joint) / np.sum(joint))
+    return np.array(result)
+
+
+def stationary_row_bayes(ys, alpha, cells=400):
+    """Two symbols, rows Beta(alpha, alpha), stationary start: the posterior of p = P(0 -> 1), q = P(1 -> 0) on a grid
+    of midpoints."""
+    middle = (np.arange(cells) + 0.5) / cells
+    p, q = np.meshgrid(middle, middle, indexing="ij")
+    density = (p * (1 - p) * q * (1 - q)) ** (alpha - 1)
+    rows = np.stack([np.stack([1 - p, p]), np.stack([q, 1 - q])])
+    result = [[0.5, 0.5]]
+    density = density * (p if ys[0] else q) / (p + q)
+    for before, now in itertools.pairwise(ys):
+        predicted = np.array([np.sum(density * rows[before, j]) for j in range(2)])
+        result.append(predicted / predicted.sum())
+        density = density * rows[before, now]
+        density /= density.max()
+    return np.array(result)
+
+
+def edge_bayes(ys, parents, symbols, alpha, cyclic=False):
+    """Add-alpha over edges from parents to children; uniform at roots. `cyclic` has parents that come later."""
+    result, edges = [], []
+    for t, parent in enumerate(parents):
+        seen = [(ys[p], ys[c]) for c, p in enumerate(parents[:t]) if p >= 0 and (cyclic or p < c)]
+        edges = [child for row, child in seen if parent >= 0 and row == ys[parent]]
+        counts = np.bincount(edges, minlength=symbols) + alpha if edges else np.full(symbols, alpha)
+        result.append(counts / counts.sum())
+    return np.array(result)
+
+
+def hidden_bayes(ys, start, transition, emission):
+    """Predictions of a hidden Markov model: sums over all paths."""
+    paths = list(itertools.product(range(len(start)), repeat=len(ys)))
+    symbols = emission.shape[1]
+
+    def joint(seen):
+        total = 0.0
+        for path in paths:
+            chance = start[path[0]]
+            for before, now in itertools.pairwise(path[: len(seen)]):
+                chance *= transition[before, now]
+            for state, symbol in zip(path, seen, strict=False):
+                chance *= emission[state, symbol]
+            # Every prefix of a path is counted once for each of its continuations.
+            total += chance / len(start) ** (len(ys) - len(seen))
+        return total
+
+    result = []
+    for t in range(len(ys)):
+        law = np.array([joint([*map(int, ys[:t]), j]) for j in range(symbols)])
+        result.append(law / law.sum())
+    return np.array(result), joint(list(map(int, ys)))
