@@ -9,7 +9,8 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 from function_classes.base import BayesKind, FunctionClass, Prediction, Prompt
 from function_classes.fields import setting
 from function_classes.inputs import InputLaw, Uniform, unfit
-from function_classes.kernels import Kernel, KernelPosterior, covariance, kernel_filter, kernel_predict
+from function_classes.kernels import Kernel, KernelPosterior, Number, covariance, kernel_filter, kernel_predict
+from function_classes.mixtures import Components, mixed_log_predictive, mixed_moments, running_log_weights
 from function_classes.posteriors import log_normal
 from function_classes.spaces import Real
 
@@ -18,6 +19,8 @@ from function_classes.spaces import Real
 NUGGET = 1e-6
 # Points whose value is known better than this share of scale^2 from those before them tell `evaluate` nothing new.
 RESOLUTION = 3e-5
+# The fold of a function's seed that draws its lengthscale: no input has this index.
+_NO_INPUT = 2**32 - 1
 
 
 class Draw(NamedTuple):
@@ -35,6 +38,10 @@ class GaussianProcess(FunctionClass):
     With K = k(X, X) + noise I over the examples seen, mean = k_x' K^-1 y, variance = k(x, x) - k_x' K^-1 k_x + noise.
     noise is noise_std^2 + 1e-6 scale^2: float32 needs that nugget, and the generator adds it too.
     Papers that quote "noise 1e-4" mean the variance; `noise_std` is its root.
+
+    With `lengthscales` every prompt draws one of them uniformly (Nguyen and Grover draw from an interval), and Bayes is
+    the average of the processes over the grid, weighted by the evidence of the examples seen; its log predictive is
+    that of the mixture. The process with the true lengthscale is an oracle, better than Bayes.
 
     A function of infinitely many values is drawn where it is asked for: `evaluate` draws f at all its inputs jointly,
     given the values at the prompt's inputs, which come back unchanged. Values are exact within one call; two calls at
@@ -56,6 +63,9 @@ class GaussianProcess(FunctionClass):
     period: float = setting(1.0, "period of every coordinate; read by the periodic kernel alone", above=0)
     noise_std: float = setting(0.1, "standard deviation of the label noise, in the unit of y", at_least=0)
     inputs: InputLaw = setting(Uniform(low=-2.0, high=2.0), "law of the inputs")
+    lengthscales: tuple[float, ...] = setting(
+        (), "grid of lengthscales, one drawn for every function; none: lengthscale", above=0, absent=()
+    )
 
     def problems(self):
         return unfit(self.inputs, self.dim)
@@ -70,7 +80,8 @@ class GaussianProcess(FunctionClass):
 
     @property
     def bayes_kind(self) -> BayesKind:
-        return BayesKind("exact", "conjugate Gaussian, with the generator's own nugget")
+        grid = f", averaged over {len(self.lengthscales)} lengthscales" if self.lengthscales else ""
+        return BayesKind("exact", "conjugate Gaussian, with the generator's own nugget" + grid)
 
     @property
     def mean_square(self) -> Float[Array, ""]:
@@ -87,8 +98,9 @@ class GaussianProcess(FunctionClass):
         decided, new = latent.xs.shape[0], xs.shape[0]
         everything = jnp.concatenate([latent.xs, xs])
         start = jnp.concatenate([latent.values, jnp.zeros(new)])
-        posterior = kernel_filter(self._covariance(everything, everything), start, NUGGET * self.scale**2, RESOLUTION)
         key = jax.random.wrap_key_data(latent.seed)
+        gram = self._covariance(everything, everything, self._drawn_lengthscale(key))
+        posterior = kernel_filter(gram, start, NUGGET * self.scale**2, RESOLUTION)
         noise = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(key, i)))(jnp.arange(decided, decided + new))
         white = jnp.concatenate([posterior.whitened[:decided], noise])
         drawn = jnp.matmul(jnp.tril(posterior.factor), white, precision=jax.lax.Precision.HIGHEST)[decided:]
@@ -106,29 +118,78 @@ class GaussianProcess(FunctionClass):
     def sample_outputs(self, latent: Draw, xs: Float[Array, "P D"], key: PRNGKeyArray) -> Float[Array, "P"]:
         return self.show(latent, xs, key).ys
 
-    def posterior(self, prompt: Prompt) -> KernelPosterior:
-        """Mean and variance of f(x_k) before y_k is seen, and the factor behind them."""
-        return kernel_filter(self._covariance(prompt.xs, prompt.xs), prompt.ys, self._noise)
+    def posterior(self, prompt: Prompt, lengthscale: Number | None = None) -> KernelPosterior:
+        """Mean and variance of f(x_k) before y_k is seen, and the factor behind them, at one lengthscale."""
+        return kernel_filter(self._covariance(prompt.xs, prompt.xs, lengthscale), prompt.ys, self._noise)
+
+    def components(self, prompt: Prompt) -> Components:
+        """What the process of every lengthscale of the grid says of y, (M, P)."""
+
+        def one(lengthscale: Float[Array, ""]) -> Components:
+            posterior = self.posterior(prompt, lengthscale)
+            variance = posterior.variance + self._noise
+            return Components(posterior.mean, variance, self._log_normal(prompt, posterior))
+
+        return jax.vmap(one)(jnp.asarray(self.lengthscales))
+
+    def lengthscale_posterior(self, prompt: Prompt) -> Float[Array, "P M"]:
+        """P(lengthscale m of the grid | x_<k, y_<k) at every k."""
+        return jnp.exp(self._log_weights(self.components(prompt))).T
 
     def bayes(self, prompt: Prompt) -> Prediction:
+        if self.lengthscales:
+            found = self.components(prompt)
+            return mixed_moments(self._log_weights(found), found.mean, found.variance)
         posterior = self.posterior(prompt)
         return Prediction(mean=posterior.mean, variance=posterior.variance + self._noise)
 
     def log_predictive(self, prompt: Prompt) -> Float[Array, "P"]:
-        posterior = self.posterior(prompt)
+        if self.lengthscales:
+            found = self.components(prompt)
+            return mixed_log_predictive(self._log_weights(found), found.log_predictive)
+        return self._log_normal(prompt, self.posterior(prompt))
+
+    def predict_at(self, prompt: Prompt, k: Array | int, xs: Float[Array, "N D"]) -> Prediction:
+        """Mean and variance (N,) of y at N queries after the first k <= P examples, in one solve per lengthscale."""
+        if not self.lengthscales:
+            return self._predict_at(prompt, k, xs, None)
+        seen = jnp.arange(prompt.points)[None, :] < k
+        evidence = jnp.sum(jnp.where(seen, self.components(prompt).log_predictive, 0.0), 1)
+        found = jax.vmap(lambda scale: self._predict_at(prompt, k, xs, scale))(jnp.asarray(self.lengthscales))
+        assert found.mean is not None
+        assert found.variance is not None
+        weights = jnp.broadcast_to(jax.nn.log_softmax(evidence)[:, None], found.mean.shape)
+        return mixed_moments(weights, found.mean, found.variance)
+
+    def _predict_at(
+        self, prompt: Prompt, k: Array | int, xs: Float[Array, "N D"], lengthscale: Number | None
+    ) -> Prediction:
+        cross = self._covariance(prompt.xs, xs, lengthscale)
+        prior = self.scale**2 * jnp.ones(xs.shape[0])
+        mean, variance = kernel_predict(self.posterior(prompt, lengthscale), k, cross, prior)
+        return Prediction(mean=mean, variance=variance + self._noise)
+
+    def _log_weights(self, found: Components) -> Float[Array, "M P"]:
+        return running_log_weights(jnp.zeros(len(self.lengthscales)), found.log_predictive)
+
+    def _log_normal(self, prompt: Prompt, posterior: KernelPosterior) -> Float[Array, "P"]:
         prior = (self.scale**2 + self._noise) * jnp.ones(prompt.points)
         return log_normal(prompt.ys, posterior.mean, posterior.variance + self._noise, prior)
 
-    def predict_at(self, prompt: Prompt, k: Array | int, xs: Float[Array, "N D"]) -> Prediction:
-        """Mean and variance (N,) of y at N queries after the first k <= P examples, in one solve."""
-        cross = self._covariance(prompt.xs, xs)
-        prior = self.scale**2 * jnp.ones(xs.shape[0])
-        mean, variance = kernel_predict(self.posterior(prompt), k, cross, prior)
-        return Prediction(mean=mean, variance=variance + self._noise)
+    def _drawn_lengthscale(self, key: PRNGKeyArray) -> Number | None:
+        """Of the function with this seed; None where it is not drawn."""
+        if not self.lengthscales:
+            return None
+        # Values of the function are drawn from folds of the same seed with the index of their input.
+        index = jax.random.randint(jax.random.fold_in(key, _NO_INPUT), (), 0, len(self.lengthscales))
+        return jnp.asarray(self.lengthscales)[index]
 
     @property
     def _noise(self) -> Array | float:
         return self.noise_std**2 + NUGGET * self.scale**2
 
-    def _covariance(self, a: Float[Array, "N D"], b: Float[Array, "M D"]) -> Float[Array, "N M"]:
-        return covariance(self.kernel, a, b, self.lengthscale, self.scale, self.period)
+    def _covariance(
+        self, a: Float[Array, "N D"], b: Float[Array, "M D"], lengthscale: Number | None = None
+    ) -> Float[Array, "N M"]:
+        own = self.lengthscale if lengthscale is None else lengthscale
+        return covariance(self.kernel, a, b, own, self.scale, self.period)

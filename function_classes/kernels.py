@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from function_classes.posteriors import HIGHEST
 
-Kernel = Literal["rbf", "matern-5/2", "periodic"]
+Kernel = Literal["rbf", "matern-1/2", "matern-3/2", "matern-5/2", "periodic"]
 Number = Float[Array, ""] | float
 
 
@@ -23,6 +23,8 @@ def covariance(
     """k(a_i, b_j) with k(x, x) = scale^2, r = |a - b| and lengthscale l:
 
     rbf         scale^2 exp(-r^2 / 2 l^2)
+    matern-1/2  scale^2 exp(-u),  u = r / l
+    matern-3/2  scale^2 (1 + u) exp(-u),  u = sqrt(3) r / l
     matern-5/2  scale^2 (1 + u + u^2 / 3) exp(-u),  u = sqrt(5) r / l
     periodic    scale^2 exp(-2 sum_d sin^2(pi (a_d - b_d) / period) / l^2)
     """
@@ -32,10 +34,12 @@ def covariance(
     elif kernel == "rbf":
         shape = jnp.exp(-jnp.sum(gap**2, -1) / (2 * lengthscale**2))
     else:
-        square = 5 * jnp.sum(gap**2, -1) / lengthscale**2
-        # The square root has no derivative at 0, the kernel has: without this, gradients would be NaN.
+        degree = {"matern-1/2": 1, "matern-3/2": 3, "matern-5/2": 5}[kernel]
+        square = degree * jnp.sum(gap**2, -1) / lengthscale**2
+        # The square root has no derivative at 0, smooth kernels have: without this, gradients would be NaN.
         u = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
-        shape = (1 + u + square / 3) * jnp.exp(-u)
+        polynomial = {1: 1.0, 3: 1 + u, 5: 1 + u + square / 3}[degree]
+        shape = polynomial * jnp.exp(-u)
     return scale**2 * shape
 
 

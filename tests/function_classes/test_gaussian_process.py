@@ -14,6 +14,8 @@ from tests.function_classes.twins import kernel_bayes, kernel_matrix, log_joint_
 FIELDS = {
     "rbf": {"dim": 1, "lengthscale": 0.7, "scale": 1.3, "noise_std": 0.2},
     "matern-5/2": {"dim": 3, "lengthscale": 2.0, "scale": 0.8, "noise_std": 0.1},
+    "matern-1/2": {"dim": 2, "lengthscale": 1.5, "scale": 1.2, "noise_std": 0.2},
+    "matern-3/2": {"dim": 1, "lengthscale": 0.8, "scale": 0.9, "noise_std": 0.1},
     "periodic": {"dim": 2, "lengthscale": 0.9, "scale": 1.1, "period": 1.4, "noise_std": 0.3},
 }
 QUERIES = 4
@@ -160,3 +162,59 @@ def test_a_smooth_function_at_hundreds_of_points_keeps_its_law(number):
     assert np.abs(found - wanted).max() < 6 * np.sqrt(2 / 400)
     steps = np.diff(np.asarray(drawn, float), axis=1).std(0)
     assert steps.max() < 1.5 * (4 / (number - 1)) / 0.6 + 2e-2
+
+
+GRID = fc.get("gaussian-process", points=10, lengthscales=(0.2, 0.6, 2.0), noise_std=0.2, scale=1.3)
+
+
+def test_a_grid_of_lengthscales_is_averaged_by_evidence():
+    """Weights from the joint evidence of the first k labels, moments and log predictives of the mixture in float64;
+    queries after k examples likewise."""
+    program = jax.jit(
+        lambda p: (GRID.lengthscale_posterior(p), GRID.bayes(p), GRID.log_predictive(p), GRID.predict_at(p, 4, p.xs))
+    )
+    noise = GRID.noise_std**2 + NUGGET * GRID.scale**2
+    for seed in range(3):
+        prompt = GRID.sample(jax.random.key(seed))
+        weights, bayes, logs, queries = program(prompt)
+        grams = [kernel_matrix("rbf", prompt.xs, prompt.xs, length, 1.3, 1.0) for length in GRID.lengthscales]
+        evidence = []
+        for k in range(11):
+            joint = [log_joint_normal(prompt.ys[:k], g[:k, :k] + noise * np.eye(k)) if k else 0.0 for g in grams]
+            evidence.append(np.logaddexp.reduce(joint) - np.log(3))
+            if k == 10:
+                break
+            own = np.exp(np.array(joint) - np.logaddexp.reduce(joint))
+            np.testing.assert_allclose(weights[k], own, atol=1e-3)
+            asked = range(10) if k == 4 else [k]
+            for j in asked:
+                parts = [kernel_bayes(g[:k, :k], g[:k, j : j + 1], g[j, j], prompt.ys[:k], noise) for g in grams]
+                means, variances = (np.array([part[i][0] for part in parts]) for i in (0, 1))
+                mean = own @ means
+                variance = own @ (variances + (means - mean) ** 2)
+                found = [(queries.mean[j], queries.variance[j])] if k == 4 else []
+                found += [(bayes.mean[k], bayes.variance[k])] if j == k else []
+                np.testing.assert_allclose(found, [(mean, variance)] * len(found), rtol=2e-3, atol=1e-3)
+        np.testing.assert_allclose(logs, np.diff(evidence), rtol=1e-3, atol=1e-3)
+
+
+def test_a_grid_of_one_is_the_process_and_draws_its_functions():
+    one, plain = (fc.get("gaussian-process", points=6, **f) for f in ({"lengthscales": (0.6,)}, {}))
+    a, b = one.sample(jax.random.key(0)), plain.sample(jax.random.key(0))
+    np.testing.assert_array_equal(a.ys, b.ys)
+    np.testing.assert_allclose(one.bayes(a).mean, plain.bayes(a).mean, atol=1e-5)
+
+
+def test_lengthscales_are_drawn_uniformly():
+    """Neighbors at distance d have covariance E k(d) over the grid, at fixed inputs."""
+    xs = jnp.array([[0.0], [0.5]])
+
+    @jax.jit
+    @jax.vmap
+    def draw(key):
+        return GRID.evaluate(GRID.sample_latent(key), xs)
+
+    values = np.asarray(draw(jax.random.split(jax.random.key(1), 20_000)), np.float64)
+    products = values[:, 0] * values[:, 1]
+    expected = np.mean([1.69 * np.exp(-(0.5**2) / (2 * length**2)) for length in GRID.lengthscales])
+    assert abs(products.mean() - expected) < 5 * products.std() / np.sqrt(20_000)

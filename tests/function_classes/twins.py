@@ -39,10 +39,13 @@ def kernel_matrix(kernel, a, b, lengthscale, scale, period):
         for j, z in enumerate(np.asarray(b, np.float64)):
             r = np.linalg.norm(x - z)
             u = np.sqrt(5) * r / lengthscale
+            v = np.sqrt(3) * r / lengthscale
             result[i, j] = (
                 scale**2
                 * {
                     "rbf": np.exp(-(r**2) / (2 * lengthscale**2)),
+                    "matern-1/2": np.exp(-r / lengthscale),
+                    "matern-3/2": (1 + v) * np.exp(-v),
                     "matern-5/2": (1 + u + u**2 / 3) * np.exp(-u),
                     "periodic": np.exp(-2 * np.sum(np.sin(np.pi * (x - z) / period) ** 2) / lengthscale**2),
                 }[kernel]
