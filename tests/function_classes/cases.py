@@ -183,6 +183,8 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"base": {"name": "hmm", "symbols": 3}, "tokenizer": {"name": "bpe", "size": 7, "longest": 4}, "fit_seed": 1},
     ),
 }
+# Classes whose streams repeat what was shown: outputs that no later prediction needs, and why.
+REPEATED = {"associative-recall": "what follows a query or nothing is determined by what came before"}
 
 
 class Case:
