@@ -16,22 +16,14 @@ PROMPTS = 2048
 
 GP = {"name": "gaussian-process", "kernel": "rbf", "points": POINTS}
 VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
-    "decision-tree": (
-        {"dim": 2, "levels": 3, "scale": 2.0, "noise_std": 0.5},
-        {"dim": 40, "levels": 4},
-    ),
-    "feature-regression": ({"dim": 2, "size": 4, "layers": 2, "slope": 0.3, "network_seed": 3, "noise_std": 0.4},),
-    "fourier": ({"frequencies": 2, "half_period": 3.0, "weight_std": 0.7, "noise_std": 0.4},),
-    "fourier-mixture": ({"frequencies": 3, "half_period": 4.0, "weight_std": 1.5, "noise_std": 0.4},),
-    "haar": ({"levels": 2, "weight_std": 2.0, "noise_std": 0.5, "inputs": {"name": "uniform", "low": -0.5}},),
-    "monomials": ({"dim": 3, "size": 2, "sets": 5, "set_seed": 2, "weight_std": 2.0, "noise_std": 0.5},),
-    "quadratic": ({"dim": 2, "weight_std": 0.6, "noise_std": 0.5, "inputs": "uniform"},),
-    "relu-network": ({"dim": 2, "hidden": 3, "scale": 0.7, "noise_std": 0.3},),
-    "sinusoid": ({"rates": (0.7, 1.1, 2.0), "weight_std": 1.5, "noise_std": 0.5},),
     "associative-recall": ({"points": 12, "pairs": 2, "symbols": 8, "longest_gap": 3, "power": -0.5},),
-    "induction": (
-        {"symbols": 3, "shortest": 1, "longest": 4, "noise": 0.3},
-        {"symbols": 2, "shortest": 2, "longest": 5, "points": 9},
+    "autoregressive": (
+        {"features": "random", "feature_count": 5, "feature_seed": 1, "order": 1, "weight_std": 1.5},
+        {"features": "linear", "order": 3, "noise_std": 0.9, "weight_std": 0.8},
+    ),
+    "bandit": (
+        {"arms": 2, "alpha": 0.5, "beta": 2.0, "policy": "rounds"},
+        {"arms": 3, "rewards": "gaussian", "scale": 1.5, "noise_std": 0.8},
     ),
     "bursty-classes": (
         {"dim": 2, "classes": 4, "labels": 2, "spread": 1.0, "zipf": 1.0, "burst_probability": 0.5, "label_shift": 1},
@@ -45,19 +37,6 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         },
         {"dim": 2, "classes": 4, "labels": 2, "spread": 1.0, "zipf": 1.0, "trial": "in-weights", "scoring": "every"},
         {"dim": 2, "classes": 4, "labels": 2, "spread": 1.0, "zipf": 0.5, "trial": "in-weights-uniform"},
-    ),
-    "bandit": (
-        {"arms": 2, "alpha": 0.5, "beta": 2.0, "policy": "rounds"},
-        {"arms": 3, "rewards": "gaussian", "scale": 1.5, "noise_std": 0.8},
-    ),
-    "permuted-projection": (
-        {"dim": 2, "classes": 3, "projection": "none", "mean_std": 1.5, "noise_std": 0.8},
-        {"dim": 2, "classes": 2, "projection": "gaussian"},
-        {"dim": 2, "classes": 3, "tasks": 4, "task_seed": 3},
-    ),
-    "autoregressive": (
-        {"features": "random", "feature_count": 5, "feature_seed": 1, "order": 1, "weight_std": 1.5},
-        {"features": "linear", "order": 3, "noise_std": 0.9, "weight_std": 0.8},
     ),
     "causal-graph": (
         {"graph": "tree", "graph_seed": 1, "symbols": 2, "alpha": 0.5},
@@ -86,6 +65,10 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
             "unit_variance": True,
         },
     ),
+    "decision-tree": (
+        {"dim": 2, "levels": 3, "scale": 2.0, "noise_std": 0.5},
+        {"dim": 40, "levels": 4},
+    ),
     "dfa": (
         {"symbols": 3, "least_states": 2, "most_states": 3, "stop": 0.3, "pool_size": 5, "pool_seed": 1},
         {"symbols": 3, "pool_size": None},
@@ -95,10 +78,13 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"dim": 2, "terms": 2, "literal": 0.5, "plus": 0.6},
         {"dim": 3, "terms": 2, "monotone": True, "teaching": "first"},
     ),
+    "feature-regression": ({"dim": 2, "size": 4, "layers": 2, "slope": 0.3, "network_seed": 3, "noise_std": 0.4},),
     "fixed-markov": (
         {"p": 0.5, "q": 0.6, "start": "uniform"},
         {"chain_seed": 3, "symbols": 3, "order": 2, "alpha": 0.5},
     ),
+    "fourier": ({"frequencies": 2, "half_period": 3.0, "weight_std": 0.7, "noise_std": 0.4},),
+    "fourier-mixture": ({"frequencies": 3, "half_period": 4.0, "weight_std": 1.5, "noise_std": 0.4},),
     "gaussian-mixture-regression": (
         {"dim": 3, "centers": (1.0, -2.0, 0.5), "probabilities": (0.5, 0.3, 0.2), "axis_std": 0.5, "spread": 0.7},
     ),
@@ -107,6 +93,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"lengthscales": (0.3, 1.5), "noise_std": 0.3, "kernel": "matern-3/2"},
         {"kernel": "periodic", "period": 1.7, "lengthscale": 0.9, "noise_std": 0.2},
     ),
+    "haar": ({"levels": 2, "weight_std": 2.0, "noise_std": 0.5, "inputs": {"name": "uniform", "low": -0.5}},),
     "heteroscedastic-linear": (
         {"dim": 2, "noise": {"name": "levels", "count": 5, "low": 0.3, "high": 1.5}, "weights": "independent"},
         {"dim": 2, "weights": "independent", "noise": {"name": "inverse-gamma", "shape": 6.0}, "weight_std": 0.7},
@@ -114,6 +101,10 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     ),
     "hmm": ({"states": 2, "symbols": 3, "transition_alpha": 0.5, "emission_alpha": 0.5, "pool_seed": 2},),
     "hmm-mixture": ({"states": 2, "symbols": 2, "pool_size": 3, "pool_seed": 1},),
+    "induction": (
+        {"symbols": 3, "shortest": 1, "longest": 4, "noise": 0.3},
+        {"symbols": 2, "shortest": 2, "longest": 5, "points": 9},
+    ),
     "integer-halfspace": ({"dim": 3, "largest": 1, "plus": 0.6},),
     "letter-digit": ({"letters": 2},),
     "linear-classification": (
@@ -159,16 +150,25 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
             )
         },
     ),
+    "monomials": ({"dim": 3, "size": 2, "sets": 5, "set_seed": 2, "weight_std": 2.0, "noise_std": 0.5},),
     "nearest-neighbor": ({"dim": 8, "coins": 2},),
     "parity": ({"dim": 4, "teaching": "mixed"}, {"dim": 3, "teaching": "first", "plus": 0.6}),
+    "permuted-projection": (
+        {"dim": 2, "classes": 3, "projection": "none", "mean_std": 1.5, "noise_std": 0.8},
+        {"dim": 2, "classes": 2, "projection": "gaussian"},
+        {"dim": 2, "classes": 3, "tasks": 4, "task_seed": 3},
+    ),
+    "quadratic": ({"dim": 2, "weight_std": 0.6, "noise_std": 0.5, "inputs": "uniform"},),
     "randomized-labels": (
         {"base": {"name": "linear-regression", "dim": 2, "weight_mean": 0.4}, "by": "permutation", "rate": 0.6},
     ),
+    "relu-network": ({"dim": 2, "hidden": 3, "scale": 0.7, "noise_std": 0.3},),
     "shifted-inputs": (
         {"base": GP, "shift": {"name": "mean-shift", "value": 0.7}},
         {"shift": {"name": "subspace", "value": 0.7}},
     ),
     "sign-vector": ({"dim": 3, "weight_std": 0.5, "noise_std": 0.3}, {"dim": 13}),
+    "sinusoid": ({"rates": (0.7, 1.1, 2.0), "weight_std": 1.5, "noise_std": 0.5},),
     "sliding-window": (
         {"dim": 2, "window": 2, "function": "shared", "noise_std": 0.5, "weight_std": 0.7},
         {"dim": 2, "function": "relu", "hidden": 3},
@@ -183,7 +183,6 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"base": {"name": "hmm", "symbols": 3}, "tokenizer": {"name": "bpe", "size": 7, "longest": 4}, "fit_seed": 1},
     ),
 }
-
 # Classes whose streams repeat what was shown: outputs that no later prediction needs, and why.
 REPEATED = {"associative-recall": "what follows a query or nothing is determined by what came before"}
 
