@@ -1,7 +1,8 @@
 """What every test runs under: strict dtypes and ranks, warnings as errors, executed annotations, two CPU devices.
 
-Contract tests run over registries. A rotating third of the members runs by default (all of them with fewer than six);
-`--full` runs all, `--third N` repeats the third that the report header names.
+Contract tests run over registries. By default a share of the members runs that rotates from day to day: a third, or
+about a dozen where there are many (all of them with fewer than six). `--full` runs all, `--day N` repeats the share of
+the day that the report header names.
 """
 
 import datetime
@@ -30,10 +31,13 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 pytest.register_assert_rewrite("tests.harness")
 
+# Members of one registry whose contracts run in one run, where there are many.
+MEMBERS = 12
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run the contract tests of every registered member")
-    parser.addoption("--third", type=int, choices=(0, 1, 2), help="which third of the members runs without --full")
+    parser.addoption("--day", type=int, help="which share of the members runs without --full")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -43,17 +47,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    return "contracts: every member" if config.getoption("--full") else f"contracts: --third {current_third(config)}"
+    return "contracts: every member" if config.getoption("--full") else f"contracts: --day {current_day(config)}"
 
 
-def current_third(config: pytest.Config) -> int:
-    """The third of today: three days see every member."""
-    chosen = config.getoption("--third")
-    return datetime.date.today().toordinal() % 3 if chosen is None else chosen
+def current_day(config: pytest.Config) -> int:
+    """The day that chooses a share of the members: after as many days as there are shares, every member has run."""
+    chosen = config.getoption("--day")
+    return datetime.date.today().toordinal() if chosen is None else chosen
 
 
 def rotate(config: pytest.Config, members: tuple[str, ...]) -> tuple[str, ...]:
     """The members whose contracts run now."""
     if config.getoption("--full") or len(members) < 6:
         return members
-    return members[current_third(config) :: 3]
+    shares = max(3, round(len(members) / MEMBERS))
+    return members[current_day(config) % shares :: shares]

@@ -72,6 +72,11 @@ class Discriminant(eqx.Module):
     space: Space = eqx.field(static=True)
     round: bool = eqx.field(static=True)
 
+    @property
+    def found(self) -> dict[str, float]:
+        """Nothing here was estimated from data."""
+        return {}
+
     def __call__(self, prompt: Prompt) -> Prediction:
         return Prediction(log_probs=scan(prompt, self.space, self._log_probs))
 
