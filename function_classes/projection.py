@@ -203,7 +203,7 @@ def digits(images: str) -> tuple[Float[np.ndarray, "N D"], Int[np.ndarray, "N"]]
     Raises NotAvailable without scikit-learn.
     """
     try:
-        from sklearn.datasets import load_digits
+        from sklearn.datasets import load_digits  # pyright: ignore[reportMissingImports] (an extra, not always there)
     except ImportError:
         raise NotAvailable("the digits come with scikit-learn: pip install 'icl-workbench[digits]'") from None
     pixels, labels = load_digits(return_X_y=True)
