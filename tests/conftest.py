@@ -33,6 +33,8 @@ pytest.register_assert_rewrite("tests.harness")
 
 # Members of one registry whose contracts run in one run, where there are many.
 MEMBERS = 12
+# Maps of memory above which a test process forgets its compiled programs.
+MAPS = int(os.environ.get("ICL_TEST_MAPS", 25_000))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -48,6 +50,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header(config: pytest.Config) -> str:
     return "contracts: every member" if config.getoption("--full") else f"contracts: --day {current_day(config)}"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _room_for_programs():
+    """Every compiled program maps memory, and Linux allows a process 65,530 maps: beyond them the compiler crashes. A
+    worker that has run many files forgets its programs; the cache on disk has them still."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and len(maps.read_bytes().splitlines()) > MAPS:
+        jax.clear_caches()
 
 
 def current_day(config: pytest.Config) -> int:
