@@ -112,7 +112,8 @@ class ShiftBattery(Probe):
 
 def _default(name: str) -> str:
     shift: Any = shifts.parse(name)
-    return f"{name}={float(shift.value):g}"
+    value = getattr(shift, "value", None)
+    return name if value is None else f"{name}={float(value):g}"
 
 
 def near(gaps: dict[str, np.ndarray]) -> list[str]:

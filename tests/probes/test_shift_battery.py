@@ -29,8 +29,9 @@ def nearest(result):
 
 def test_every_registered_shift_is_in_the_battery():
     laws, skipped = probes.get("shift-battery").laws(TASK.bayes, TASK)
-    assert {name.split("=")[0] for name in laws} == {"training law", "longer prompts", *shifts.names()}
-    assert not skipped
+    assert {name.split("=")[0] for name in (*laws, *skipped)} == {"training law", "longer prompts", *shifts.names()}
+    # Five examples span the three dimensions, so that no query is orthogonal to them.
+    assert set(skipped) == {"orthogonal-query"}
     assert laws["scale-task=2"].weight_std == 2
 
 
@@ -95,7 +96,10 @@ def test_longer_prompts_need_room():
 def test_shifts_that_refuse_are_listed_with_their_reason():
     narrow = fc.get("linear-regression", dim=1, points=4)
     result = probes.get("shift-battery", only=("skewed-inputs",))(narrow.bayes, task=narrow, key=KEY, prompts=16)
-    assert "without skewed-inputs: skewed-inputs needs at least two input coordinates" in result.answer
+    assert (
+        "without skewed-inputs: skewed-inputs cannot change linear-regression: at least two input coordinates"
+        in result.answer
+    )
     assert set(result.table()["metric"]) == {"training law"}
     with pytest.raises(fc.ConfigError, match="did you mean 'scale-inputs'"):
         measure(TASK.bayes, only=("scale-input=2",))
