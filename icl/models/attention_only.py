@@ -17,11 +17,12 @@ from icl.models.mixers import Mixer, MixerConfig
 from icl.models.mixers.base import Visible
 from icl.models.mixers.linear import LinearAttention
 from icl.models.parts import affine, sinusoids
+from icl.models.stacked import Stacked
 from icl.taps import tap
 
 
 @ModelConfig.registry.add("attention-only", papers=("von-oswald-2022", "zhang-2023"))
-class AttentionOnly(ModelConfig):
+class AttentionOnly(Stacked):
     """e <- e + damping * mixer(e), `depth` times: no read-in, no MLP, no norm.
 
     The width is the layout's number of channels, and the prediction is the y slot of the query token, or minus it (von
@@ -73,8 +74,7 @@ class AttentionOnly(ModelConfig):
         if not found and self.layout.slot(signature) is None:
             words = f"layout {self.layout.name!r} has no y slot in its queries, where attention-only reads; use joint"
             found.append(("layout", words))
-        reasons = [] if found else [mixer.refuses(self.width(signature), self.heads) for mixer in self.stack]
-        return found + [("heads", reason) for reason in dict.fromkeys(reasons) if reason]
+        return found or self.refuse_mixers(task, self.width(signature))
 
     def make(self, task: FunctionClass, *, key: PRNGKeyArray) -> Learner:
         signature = Signature.of(task)
@@ -83,13 +83,14 @@ class AttentionOnly(ModelConfig):
             raise NotAvailable(f"layout {self.layout.name!r} has no y slot in its queries")
         init = self.init_scale / self.depth
         pairs = zip(self.stack, jax.random.split(key, len(self.stack)), strict=True)
-        layers = tuple(Layer(mixer.make(width, self.heads, self.depth, init, key=k)) for mixer, k in pairs)
+        place = self.place(task, width, init)
+        layers = tuple(Layer(mixer.make(place, key=k)) for mixer, k in pairs)
         sign = 1.0 if self.reads == "y" else -1.0
         loops = self.depth if self.recurrent else None
         codes = self.code_size if self.positions == "sinusoidal" else 0
         slots = slot.start, slot.stop
         network = AttentionOnlyNetwork(layers, loops, self.damping, self.clip_tokens, slots, sign, codes)
-        return Learner(network, self.layout, signature)
+        return Learner(network, self.layout, signature, self.room(task) if self.bounded else None)
 
 
 def loop(learner: Learner, loops: int, damping: float | None = None) -> Learner:

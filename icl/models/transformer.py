@@ -9,21 +9,19 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from function_classes.base import FunctionClass
-from function_classes.fields import Problem, setting
+from function_classes.fields import setting
 from icl.layouts import Signature
 from icl.models.base import Learner, ModelConfig, head_size
 from icl.models.mixers import Mixer, MixerConfig
-from icl.models.mixers.base import Visible
+from icl.models.mixers.base import Place, Visible
 from icl.models.mixers.softmax import SoftmaxAttention
 from icl.models.parts import MLP, LayerNorm, Linear, uniform_linear
+from icl.models.stacked import Stacked
 from icl.taps import tap
-
-# Points that a table of learned positions holds at least.
-ROOM = 64
 
 
 @ModelConfig.registry.add("transformer", papers=("garg-2022",))
-class Transformer(ModelConfig):
+class Transformer(Stacked):
     """Read-in, L blocks of norm - mixer - norm - MLP around a residual stream, final norm, read-out.
 
     h_0 = x W_in + position;  h' = h + mixer(norm(h));  h = h' + mlp(norm(h'));  output = norm(h_L) W_out.
@@ -31,11 +29,7 @@ class Transformer(ModelConfig):
     bilinear it is (W_1 h + b_1) * (W_g h + b_g) without any other nonlinearity.
     """
 
-    depth: int = setting(4, "number of blocks, L", at_least=1, at_most=1024)
     width: int = setting(64, "size of the residual stream, E", at_least=1, at_most=65536)
-    heads: int = setting(8, "attention heads, H; must divide width", at_least=1)
-    mixer: MixerConfig = setting(SoftmaxAttention(), "what mixes tokens")
-    mixers: tuple[MixerConfig, ...] = setting((), "the mixer of every block, where they differ; empty: mixer")
     mlp_ratio: int = setting(4, "hidden units of the MLP per unit of width", at_least=1)
     activation: Literal["gelu", "relu", "bilinear"] = setting("gelu", "of the MLP; bilinear: product of two maps")
     norm: Literal["pre", "none"] = setting("pre", "LayerNorm before mixers, MLPs and the read-out, or none at all")
@@ -43,18 +37,9 @@ class Transformer(ModelConfig):
     init: Literal["gpt2", "fan-in"] = setting("fan-in", "standard deviations at the start: .02, or 1 / sqrt(fan-in)")
     compute: Literal["float32", "bfloat16"] = setting("float32", "type of activations; parameters stay float32")
 
-    def problems(self):
-        if self.mixers and len(self.mixers) != self.depth:
-            yield Problem("mixers", f"must be one for each of the {self.depth} blocks, got {len(self.mixers)}")
-
-    @property
-    def stack(self) -> tuple[MixerConfig, ...]:
-        """The mixer of every block."""
-        return self.mixers or (self.mixer,) * self.depth
-
     def refuses(self, task: FunctionClass) -> list[tuple[str, str]]:
-        reasons = (mixer.refuses(self.width, self.heads) for mixer in self.stack)
-        return super().refuses(task) + [("heads", reason) for reason in dict.fromkeys(reasons) if reason]
+        found = super().refuses(task)
+        return found + self.refuse_mixers(task, self.width, visible=not found)
 
     def prompt_bytes(self, task: FunctionClass) -> int:
         """What the backward pass needs of every block but the last, which may have few rows to read: residuals, hidden
@@ -69,12 +54,12 @@ class Transformer(ModelConfig):
 
     def make(self, task: FunctionClass, *, key: PRNGKeyArray) -> Learner:
         signature = Signature.of(task)
-        # Rows past the trained length cost nothing and leave the others bit-equal; they let a run be asked what it
-        # does there.
-        max_points = self.max_points or max(task.points, ROOM)
-        rows = self.layout.position_ids(max_points, signature)
-        network = Network(self, self.layout.features(signature), head_size(signature.y), int(rows.max()) + 1, key=key)
-        return Learner(network, self.layout, signature, max_points if self.positions == "learned" else None)
+        points = self.room(task)
+        rows = int(self.layout.position_ids(points, signature).max()) + 1
+        place = self.place(task, self.width, self.init)
+        network = Network(self, place, self.layout.features(signature), head_size(signature.y), rows, key=key)
+        tabled = self.positions == "learned" or self.bounded
+        return Learner(network, self.layout, signature, points if tabled else None)
 
 
 def _norm(config: Transformer) -> LayerNorm | eqx.nn.Identity:
@@ -89,11 +74,11 @@ class Block(eqx.Module):
     norm_mlp: LayerNorm | eqx.nn.Identity
     mlp: MLP
 
-    def __init__(self, config: Transformer, choice: MixerConfig, *, key: PRNGKeyArray):
+    def __init__(self, config: Transformer, choice: MixerConfig, place: Place, *, key: PRNGKeyArray):
         mixer, mlp = jax.random.split(key)
         width, depth, init = config.width, config.depth, config.init
         self.norm_mixer, self.norm_mlp = _norm(config), _norm(config)
-        self.mixer = choice.make(width, config.heads, depth, init, key=mixer)
+        self.mixer = choice.make(place, key=mixer)
         self.mlp = MLP(width, config.mlp_ratio, config.activation, depth, init, key=mlp)
 
     def __call__(self, x: Float[Array, "T E"], visible: Visible | None = None) -> Float[Array, "T E"]:
@@ -123,12 +108,13 @@ class Network(eqx.Module):
     head: Linear
     compute: str = eqx.field(static=True)
 
-    def __init__(self, config: Transformer, features: int, outputs: int, rows: int, *, key: PRNGKeyArray):
+    def __init__(self, config: Transformer, place: Place, features: int, outputs: int, rows: int, *, key: PRNGKeyArray):
         embed, positions, head, *blocks = jax.random.split(key, 3 + config.depth)
         self.embed = uniform_linear(features, config.width, key=embed)
         learned = config.positions == "learned"
         self.positions = 0.02 * jax.random.normal(positions, (rows, config.width)) if learned else None
-        self.blocks = tuple(Block(config, mixer, key=k) for mixer, k in zip(config.stack, blocks, strict=True))
+        pairs = zip(config.stack, blocks, strict=True)
+        self.blocks = tuple(Block(config, mixer, place, key=k) for mixer, k in pairs)
         self.norm = _norm(config)
         self.head = uniform_linear(config.width, outputs, key=head)
         self.compute = config.compute

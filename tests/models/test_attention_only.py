@@ -17,6 +17,7 @@ from icl.layouts import Joint, Signature
 from icl.models import Learner, ModelConfig
 from icl.models.attention_only import loop
 from icl.models.mixers import MixerConfig
+from icl.models.mixers.base import Place
 from icl.models.mixers.linear import context_counts
 from icl.queries import predict_at
 from icl.training.engine import program_key
@@ -106,7 +107,7 @@ def test_many_queries_take_one_pass_each():
 
 @pytest.mark.parametrize("mixer", MIXERS)
 def test_who_sees_nothing_gets_zero_and_a_finite_gradient(mixer):
-    made = build(MixerConfig, MIXERS[mixer]).make(4, 1, 1, "fan-in", key=jax.random.key(7))
+    made = build(MixerConfig, MIXERS[mixer]).make(Place(4, 1, 1, 8), key=jax.random.key(7))
     x = jax.random.normal(jax.random.key(8), (5, 4))
     visible = np.tril(np.ones((5, 5), bool), -1)
     for output in (
@@ -134,7 +135,7 @@ def test_context_counts_follow_the_papers():
 
 def test_the_start_is_that_of_the_papers():
     """Zhang: u^2 = |U|_F^2 = s^2, all else 0. Von Oswald: sqrt(.002 / 11) / .8796 = .0153 at K = 1 and 11 channels."""
-    mixer = MixerConfig.registry.get("merged-linear", start=0.3).make(4, 2, 1, "fan-in", key=jax.random.key(9))
+    mixer = MixerConfig.registry.get("merged-linear", start=0.3).make(Place(4, 2, 1, 8), key=jax.random.key(9))
     np.testing.assert_allclose(np.linalg.norm(mixer.key_query[:, :3, :3], axis=(1, 2)), 0.3, rtol=1e-6)
     np.testing.assert_allclose(mixer.value[:, 3, 3], 0.3, rtol=1e-6)
     assert np.count_nonzero(mixer.value) == 2

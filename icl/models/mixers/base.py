@@ -1,18 +1,33 @@
 """What mixes information between tokens: the one interface of attention, recurrences, convolutions and pooling."""
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from function_classes.fields import Fields
 from function_classes.registry import Registry
+from icl.models.mixers.order import Order
 from icl.models.parts import Init
 
 Visible = Bool[Array, "T T"] | Bool[np.ndarray, "T T"]
 """Entry [i, j] is true where token i may attend to token j."""
+
+
+class Place(NamedTuple):
+    """Where a mixer stands: sizes of the network around it, the longest sequence it must hold, how weights start, and
+    how mixers that compare tokens know their distance."""
+
+    width: int
+    heads: int
+    depth: int
+    length: int
+    init: Init = "fan-in"
+    order: Order = "none"
 
 
 class Mixer(eqx.Module):
@@ -24,7 +39,10 @@ class Mixer(eqx.Module):
 
     supports_visibility: ClassVar[bool] = False
     exactly_causal: ClassVar[bool] = True
-    max_length: ClassVar[int | None] = None
+
+    @property
+    def max_length(self) -> int | None:
+        return None
 
     def __call__(self, x: Float[Array, "T E"], visible: Visible | None = None) -> Float[Array, "T E"]:
         raise NotImplementedError
@@ -34,17 +52,55 @@ class Mixer(eqx.Module):
     ) -> Float[Array, "B R E"]:
         """The same for a batch, for training: only the outputs at `rows` are needed (None: all)."""
         mixed = jax.vmap(lambda one: self(one, visible))(x)
-        return mixed if rows is None else mixed[:, list(rows)]
+        return mixed if rows is None else mixed[:, np.asarray(rows)]
+
+    @property
+    def width(self) -> int:
+        """E, which the default state must know."""
+        raise NotImplementedError
+
+    def init_state(self, length: int) -> PyTree:
+        """What `step` carries before the first token, enough for `length` tokens. Unless a mixer has less to remember:
+        the tokens so far, and their number."""
+        leaves = jax.tree.leaves(eqx.filter(self, eqx.is_inexact_array))
+        dtype = leaves[0].dtype if leaves else jnp.float32
+        return jnp.zeros((length, self.width), dtype), jnp.zeros((), jnp.int32)
+
+    def step(self, x: Float[Array, "E"], state: PyTree) -> tuple[Float[Array, "E"], PyTree]:
+        """The output at the next token, and the state after it: what `__call__` gives at that place."""
+        seen, count = state
+        seen = jax.lax.dynamic_update_index_in_dim(seen, x.astype(seen.dtype), count, 0)
+        return jax.lax.dynamic_index_in_dim(self(seen), count, 0, keepdims=False), (seen, count + 1)
 
 
 class MixerConfig(Fields):
-    """A choice of mixer. `make` builds one layer's mixer; `depth` is the number of layers it will be stacked in."""
+    """A choice of mixer. `make` builds the mixer of one layer."""
 
     registry: ClassVar[Registry] = Registry("mixer", "icl.models.mixers", "icl.mixers")
+    # Whether it can honour a mask of visible tokens, whether it reads `Place.order`, and whether parameters bound the
+    # length of a sequence.
+    supports_visibility: ClassVar[bool] = False
+    ordered: ClassVar[bool] = False
+    bounded: ClassVar[bool] = False
 
     def refuses(self, width: int, heads: int) -> str | None:
         """None, or why the sizes do not fit."""
         return None
 
-    def make(self, width: int, heads: int, depth: int, init: Init, *, key: PRNGKeyArray) -> Mixer:
+    def make(self, place: Place, *, key: PRNGKeyArray) -> Mixer:
         raise NotImplementedError
+
+
+def causal_only(
+    mix: Callable[[Float[Array, "T E"]], Float[Array, "T E"]], x: Float[Array, "T E"]
+) -> Float[Array, "T E"]:
+    """mix(x) for a causal map made of matrix products, where 0 times a later NaN would be NaN: rows that are not finite
+    are 0 for the products, and NaN is what they and all later rows give."""
+    finite = jnp.all(jnp.isfinite(x), -1)
+    mixed = mix(jnp.where(finite[:, None], x, 0))
+    return jnp.where((jnp.cumsum(~finite) == 0)[:, None], mixed, jnp.nan)
+
+
+def reset(state: PyTree, fresh: PyTree, where: Bool[Array, ""]) -> PyTree:
+    """The `fresh` state where a new sequence begins, else `state`: several prompts in one row of tokens."""
+    return jax.tree.map(lambda new, old: jnp.where(where, new, old), fresh, state)

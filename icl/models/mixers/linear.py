@@ -8,9 +8,8 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.fields import setting
-from icl.models.mixers.base import MixerConfig, Visible
+from icl.models.mixers.base import MixerConfig, Place, Visible
 from icl.models.mixers.softmax import Attention, refuse_heads
-from icl.models.parts import Init
 from icl.taps import tap
 
 DIVISORS = "1, the number of visible context tokens, or the sum of the scores"
@@ -25,6 +24,7 @@ class LinearAttention(MixerConfig):
     sum_j (k_j' q_i), a mean of values with weights of any sign, and gives 0 where that sum is 0.
     """
 
+    supports_visibility = True
     normalizer: Normalizer = setting("none", f"what the sum is divided by: {DIVISORS}")
     key_size: int | None = setting(None, "size of a head, K; none: width / heads", at_least=1)
     bias: bool = setting(False, "biases of the four projections")
@@ -32,9 +32,8 @@ class LinearAttention(MixerConfig):
     def refuses(self, width: int, heads: int) -> str | None:
         return refuse_heads(width, heads, self.key_size)
 
-    def make(self, width: int, heads: int, depth: int, init: Init, *, key: PRNGKeyArray) -> "LinearHeads":
-        size = self.key_size or width // heads
-        return LinearHeads(width, heads, size, depth, init, self.normalizer, bias=self.bias, key=key)
+    def make(self, place: Place, *, key: PRNGKeyArray) -> "LinearHeads":
+        return LinearHeads(place, self.key_size, self.normalizer, bias=self.bias, key=key)
 
 
 class LinearHeads(Attention):
@@ -42,19 +41,8 @@ class LinearHeads(Attention):
 
     normalizer: str = eqx.field(static=True)
 
-    def __init__(
-        self,
-        width: int,
-        heads: int,
-        size: int,
-        depth: int,
-        init: Init,
-        normalizer: Normalizer,
-        *,
-        bias: bool,
-        key: PRNGKeyArray,
-    ):
-        super().__init__(width, heads, size, 1.0, depth, init, bias=bias, key=key)
+    def __init__(self, place: Place, size: int | None, normalizer: Normalizer, *, bias: bool, key: PRNGKeyArray):
+        super().__init__(place._replace(order="none"), size, 1.0, bias=bias, key=key)
         self.normalizer = normalizer
 
     def __call__(self, x: Float[Array, "T E"], visible: Visible | None = None) -> Float[Array, "T E"]:

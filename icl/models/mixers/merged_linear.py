@@ -7,9 +7,8 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.fields import setting
-from icl.models.mixers.base import Mixer, MixerConfig, Visible
+from icl.models.mixers.base import Mixer, MixerConfig, Place, Visible
 from icl.models.mixers.linear import DIVISORS, Normalizer, weigh
-from icl.models.parts import Init
 from icl.taps import tap
 
 
@@ -22,13 +21,15 @@ class MergedLinear(MixerConfig):
     converges where s^2 |Gamma|_op sqrt(D) < 2. These weights need the width to end with y.
     """
 
+    supports_visibility = True
     normalizer: Normalizer = setting("count", f"what the sum is divided by: {DIVISORS}")
     start: float = setting(0.1, "s, the size of the weights at the start", above=0)
 
     def refuses(self, width: int, heads: int) -> str | None:
         return None if width > 1 else "merged-linear needs tokens of at least two channels"
 
-    def make(self, width: int, heads: int, depth: int, init: Init, *, key: PRNGKeyArray) -> "MergedHeads":
+    def make(self, place: Place, *, key: PRNGKeyArray) -> "MergedHeads":
+        width, heads = place.width, place.heads
         factors = jax.random.normal(key, (heads, width - 1, width - 1))
         squares = jnp.matmul(factors, jnp.swapaxes(factors, -1, -2))
         squares = squares / jnp.linalg.norm(squares, axis=(-2, -1), keepdims=True)
@@ -44,6 +45,10 @@ class MergedHeads(Mixer):
     key_query: Float[Array, "H E E"]
     value: Float[Array, "H E E"]
     normalizer: str = eqx.field(static=True)
+
+    @property
+    def width(self) -> int:
+        return self.value.shape[-1]
 
     def __call__(self, x: Float[Array, "T E"], visible: Visible | None = None) -> Float[Array, "T E"]:
         key, value = self._project(x)

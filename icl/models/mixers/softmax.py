@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from function_classes.fields import setting
-from icl.models.mixers.base import Mixer, MixerConfig, Visible
-from icl.models.parts import Init, Linear, affine, initial_std
+from icl.models.mixers.base import Mixer, MixerConfig, Place, Visible
+from icl.models.mixers.order import Order, alibi, learned_bias, rotate
+from icl.models.parts import Linear, affine, initial_std
 from icl.taps import tap
 
 # Rows of a mask that attend together (`attend_in_blocks`).
@@ -17,8 +18,14 @@ ROWS = 40
 
 @MixerConfig.registry.add("softmax", papers=("vaswani-2017",))
 class SoftmaxAttention(MixerConfig):
-    """softmax(q k' / sqrt(K)) v over the visible tokens, H heads of size K = E / H. Who sees nothing gets 0."""
+    """softmax(q k' / sqrt(K)) v over the visible tokens, H heads of size K = E / H. Who sees nothing gets 0.
 
+    With positions = rotary queries and keys are turned by their place, with alibi and relative scores get a bias that
+    depends on the distance (`icl.models.mixers.order`).
+    """
+
+    supports_visibility = True
+    ordered = True
     bias: bool = setting(True, "biases of the four projections")
     key_size: int | None = setting(None, "size of a head, K; none: width / heads", at_least=1)
     scaled: bool = setting(True, "whether scores are divided by sqrt(K)")
@@ -26,10 +33,9 @@ class SoftmaxAttention(MixerConfig):
     def refuses(self, width: int, heads: int) -> str | None:
         return refuse_heads(width, heads, self.key_size)
 
-    def make(self, width: int, heads: int, depth: int, init: Init, *, key: PRNGKeyArray) -> "Attention":
-        size = self.key_size or width // heads
-        scale = size**-0.5 if self.scaled else 1.0
-        return Attention(width, heads, size, scale, depth, init, bias=self.bias, key=key)
+    def make(self, place: Place, *, key: PRNGKeyArray) -> "Attention":
+        size = self.key_size or place.width // place.heads
+        return Attention(place, size, size**-0.5 if self.scaled else 1.0, bias=self.bias, key=key)
 
 
 def refuse_heads(width: int, heads: int, key_size: int | None) -> str | None:
@@ -48,21 +54,31 @@ class Attention(Mixer):
     key: Linear
     value: Linear
     output: Linear
+    distance_bias: Float[Array, "H L"] | None
     heads: int = eqx.field(static=True)
     scale: float = eqx.field(static=True)
+    order: Order = eqx.field(static=True)
 
-    def __init__(
-        self, width: int, heads: int, size: int, scale: float, depth: int, init: Init, *, bias: bool, key: PRNGKeyArray
-    ):
-        keys, inner = jax.random.split(key, 4), heads * size
-        std = initial_std(init, width)
+    def __init__(self, place: Place, size: int | None, scale: float, *, bias: bool, key: PRNGKeyArray):
+        width, keys = place.width, jax.random.split(key, 4)
+        inner = place.heads * (size or width // place.heads)
+        std = initial_std(place.init, width)
         self.query, self.key, self.value = (Linear(width, inner, std, bias=bias, key=k) for k in keys[:3])
-        self.output = Linear(inner, width, initial_std(init, inner, depth), bias=bias, key=keys[3])
-        self.heads, self.scale = heads, scale
+        self.output = Linear(inner, width, initial_std(place.init, inner, place.depth), bias=bias, key=keys[3])
+        # Zeros: at the start no distance is preferred.
+        self.distance_bias = jnp.zeros((place.heads, place.length)) if place.order == "relative" else None
+        self.heads, self.scale, self.order = place.heads, scale, place.order
+
+    @property
+    def width(self) -> int:
+        return self.output.weight.shape[1]
 
     def __call__(self, x: Float[Array, "T E"], visible: Visible | None = None) -> Float[Array, "T E"]:
         query, key, value = (self._split(linear(x)) for linear in (self.query, self.key, self.value))
-        scores = tap(jnp.matmul(query, jnp.swapaxes(key, -1, -2)) * self.scale, "scores")
+        query, key = self._placed(query, None), self._placed(key, None)
+        scores = jnp.matmul(query, jnp.swapaxes(key, -1, -2)) * self.scale
+        bias = self._bias(x.shape[0])
+        scores = tap(scores if bias is None else scores + bias.astype(scores.dtype), "scores")
         hidden = ~jnp.asarray(_mask(visible, x.shape[0]))
         scores = scores if scores.dtype == jnp.float64 else scores.astype(jnp.float32)
         scores = jnp.where(hidden[None], -jnp.inf, scores)
@@ -84,8 +100,23 @@ class Attention(Mixer):
         else:
             index = np.asarray(rows)
             query, (key, value), mask = self.query(x[:, index]), _project(x, self.key, self.value), mask[index]
-        query = self._split(query) * self.scale
-        return self.output(self._join(attend_in_blocks(query, self._split(key), self._split(value), mask)))
+        query = self._placed(self._split(query), rows) * self.scale
+        key, bias = self._placed(self._split(key), None), self._bias(x.shape[1])
+        bias = bias if bias is None or rows is None else bias[:, np.asarray(rows)]
+        return self.output(self._join(attend_in_blocks(query, key, self._split(value), mask, bias)))
+
+    def _placed(self, x: Float[Array, "*B H T K"], rows: tuple[int, ...] | None) -> Float[Array, "*B H T K"]:
+        """Queries or keys, turned by their place where that is the order."""
+        if self.order != "rotary":
+            return x
+        places = np.arange(x.shape[-2]) if rows is None else np.asarray(rows)
+        return rotate(x, jnp.asarray(places).reshape((1,) * (x.ndim - 2) + (-1,)))
+
+    def _bias(self, length: int) -> Float[Array, "H T T"] | None:
+        """What the distance adds to scores."""
+        if self.distance_bias is not None:
+            return learned_bias(self.distance_bias, length)
+        return jnp.asarray(alibi(self.heads, length), jnp.float32) if self.order == "alibi" else None
 
     def _split(self, x: Float[Array, "*B T E"]) -> Float[Array, "*B H T K"]:
         return jnp.swapaxes(x.reshape(*x.shape[:-1], self.heads, -1), -2, -3)
@@ -111,6 +142,7 @@ def attend_in_blocks(
     key: Float[Array, "B H T K"],
     value: Float[Array, "B H T K"],
     mask: Bool[np.ndarray, "R T"],
+    order: Float[Array, "H R T"] | None = None,
 ) -> Float[Array, "B H R K"]:
     """`attend` for about `ROWS` rows at a time, each time with the columns up to the last that any of them sees: half
     of a long causal mask is never computed. Short blocks cost more in kernels than they save in arithmetic. Rows that
@@ -120,7 +152,8 @@ def attend_in_blocks(
     for part in np.array_split(np.arange(len(mask)), blocks):
         rows = slice(int(part[0]), int(part[-1]) + 1)
         columns = slice(int(np.flatnonzero(np.any(mask[rows], 0)).max(initial=0)) + 1)
-        bias = jnp.where(mask[rows, columns], 0.0, -1e30).astype(jnp.float32)
+        bias = jnp.where(mask[rows, columns], 0.0, -1e30).astype(jnp.float32)[None]
+        bias = bias if order is None else bias + order[:, rows, columns].astype(jnp.float32)
         parts.append(attend(query[:, :, rows], key[:, :, columns], value[:, :, columns], bias))
     mixed = parts[0] if blocks == 1 else jnp.concatenate(parts, 2)
     seeing = np.any(mask, 1)
@@ -132,28 +165,30 @@ def attend(
     query: Float[Array, "B H R K"],
     key: Float[Array, "B H T K"],
     value: Float[Array, "B H T K"],
-    bias: Float[Array, "R T"],
+    bias: Float[Array, "#H R T"],
 ) -> Float[Array, "B H R K"]:
     """softmax(query key' + bias) value, scores in float32. The backward pass reuses the probabilities p:
-    ds = p * (dp - sum(dp * p)) with dp = do value'."""
+    ds = p * (dp - sum(dp * p)) with dp = do value'; the bias gets the sum of ds over the batch."""
     return _attend_forward(query, key, value, bias)[0]
 
 
 def _attend_forward(query, key, value, bias):
-    scores = jnp.matmul(query, jnp.swapaxes(key, -1, -2)).astype(jnp.float32) + bias[None, None]
+    scores = jnp.matmul(query, jnp.swapaxes(key, -1, -2)).astype(jnp.float32) + bias[None]
     scores = jnp.exp(scores - jnp.max(scores, -1, keepdims=True))
     probabilities = (scores / jnp.sum(scores, -1, keepdims=True)).astype(query.dtype)
-    return jnp.matmul(probabilities, value), (query, key, value, probabilities)
+    return jnp.matmul(probabilities, value), (query, key, value, probabilities, bias.shape[0])
 
 
 def _attend_backward(saved, gradient):
-    query, key, value, probabilities = saved
+    query, key, value, probabilities, heads = saved
     by_probability = jnp.matmul(gradient, jnp.swapaxes(value, -1, -2))
     centered = by_probability - jnp.sum(by_probability * probabilities, -1, keepdims=True)
     by_score = probabilities * centered
     by_key = jnp.matmul(_transposed(by_score), query)
     by_value = jnp.matmul(_transposed(probabilities), gradient)
-    return jnp.matmul(by_score, key), by_key, by_value, None
+    by_bias = jnp.sum(by_score.astype(jnp.float32), 0)
+    by_bias = by_bias if heads > 1 else jnp.sum(by_bias, 0, keepdims=True)
+    return jnp.matmul(by_score, key), by_key, by_value, by_bias
 
 
 def _transposed(x: Float[Array, "*N R T"]) -> Float[Array, "*N T R"]:

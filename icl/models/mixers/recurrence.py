@@ -1,0 +1,106 @@
+"""Mixers with a state of fixed size: one token in, the state updated, one output read from it."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from icl.models.mixers.base import Mixer, Visible, causal_only
+
+
+class ShortConvolution(eqx.Module):
+    """silu(sum_{j < W} w_j x_{t-j} + b), every channel for itself: what a recurrence reads in place of its token."""
+
+    weight: Float[Array, "W C"]
+    bias: Float[Array, "C"]
+
+    def __init__(self, channels: int, width: int, *, key: PRNGKeyArray):
+        bound = width**-0.5
+        self.weight = jax.random.uniform(key, (width, channels), minval=-bound, maxval=bound)
+        self.bias = jnp.zeros(channels)
+
+    def __call__(self, x: Float[Array, "T C"]) -> Float[Array, "T C"]:
+        return jax.nn.silu(depthwise(self.weight, x) + self.bias[None])
+
+
+class Recurrence(Mixer):
+    """out_t, state_t = advance(state_{t-1}, part_t) with parts = inputs(enter(x), x), and y = leave(outs, x).
+
+    `enter` and `leave` act on every token alone; between `enter` and `inputs` a class may have a short convolution.
+    `parallel` computes all outs at once; unless a class knows better it runs `advance` along the tokens.
+    """
+
+    def enter(self, x: Float[Array, "T E"]) -> Float[Array, "T C"]:
+        return x
+
+    @property
+    def convolution(self) -> ShortConvolution | None:
+        return None
+
+    def inputs(self, entered: Float[Array, "T C"], x: Float[Array, "T E"]) -> PyTree:
+        """What the recurrence reads at every token: arrays with a first axis T."""
+        raise NotImplementedError
+
+    def start(self) -> PyTree:
+        """The state before the first token."""
+        raise NotImplementedError
+
+    def advance(self, state: PyTree, part: PyTree) -> tuple[PyTree, PyTree]:
+        """The state after a token, and what is read from it."""
+        raise NotImplementedError
+
+    def parallel(self, parts: PyTree) -> PyTree:
+        return jax.lax.scan(lambda state, part: self.advance(state, part), self.start(), parts)[1]
+
+    def leave(self, outs: PyTree, x: Float[Array, "T E"]) -> Float[Array, "T E"]:
+        raise NotImplementedError
+
+    def __call__(self, x: Float[Array, "T E"], visible: Visible | None = None) -> Float[Array, "T E"]:
+        if x.dtype == jnp.bfloat16:
+            # A state that grows over many tokens needs more digits than 16 bits have.
+            return widened(self)(x.astype(jnp.float32)).astype(x.dtype)
+
+        def mix(x: Float[Array, "T E"]) -> Float[Array, "T E"]:
+            entered = self.enter(x)
+            entered = entered if self.convolution is None else self.convolution(entered)
+            return self.leave(self.parallel(self.inputs(entered, x)), x)
+
+        return causal_only(mix, x)
+
+    def init_state(self, length: int) -> PyTree:
+        """The tokens a short convolution still reads, and the state of the recurrence."""
+        wide = widened(self)
+        return None if wide.convolution is None else jnp.zeros_like(wide.convolution.weight[1:]), wide.start()
+
+    def step(self, x: Float[Array, "E"], state: PyTree) -> tuple[Float[Array, "E"], PyTree]:
+        if x.dtype == jnp.bfloat16:
+            y, state = widened(self).step(x.astype(jnp.float32), state)
+            return y.astype(x.dtype), state
+        window, inner = state
+        entered = self.enter(x[None])
+        if self.convolution is not None:
+            recent = jnp.concatenate([window, entered])
+            entered, window = self.convolution(recent)[-1:], recent[1:]
+        parts = self.inputs(entered, x[None])
+        inner, out = self.advance(inner, jax.tree.map(lambda a: a[0], parts))
+        return self.leave(jax.tree.map(lambda a: a[None], out), x[None])[0], (window, inner)
+
+
+def widened(mixer: Mixer) -> Mixer:
+    """The same with parameters of 16 bits in 32."""
+    return jax.tree.map(lambda a: a.astype(jnp.float32) if a.dtype == jnp.bfloat16 else a, mixer)
+
+
+def depthwise(weight: Float[Array, "W C"], x: Float[Array, "T C"]) -> Float[Array, "T C"]:
+    """sum_{j < W} weight_j x_{t-j} for every channel, with 0 before the first token."""
+    width, length = weight.shape[0], x.shape[0]
+    padded = jnp.concatenate([jnp.zeros((width - 1, x.shape[1]), x.dtype), x])
+    terms = [weight[j][None] * padded[width - 1 - j : width - 1 - j + length] for j in range(width)]
+    return sum(terms[1:], terms[0])
+
+
+def token_sum(weights: Float[Array, "*H T T"], values: Float[Array, "*H T V"]) -> Float[Array, "*H T V"]:
+    """sum_{s <= t} weights[t, s] values[s]; entries above the diagonal do not count, whatever they are."""
+    length = weights.shape[-1]
+    mask = jnp.tril(jnp.ones((length, length), bool))
+    return jnp.matmul(jnp.where(mask[(None,) * (weights.ndim - 2)], weights, 0), values)

@@ -1,0 +1,90 @@
+"""S5: one diagonal state space that reads and writes all channels (Smith, Warrington, Linderman 2023)."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Complex, Float, PRNGKeyArray
+
+from function_classes.fields import setting
+from icl.models.mixers.base import Mixer, MixerConfig, Place
+from icl.models.mixers.recurrence import Recurrence
+from icl.models.mixers.s4d import StateSpaceConfig
+from icl.models.mixers.state_space import diagonal_states, hippo, precise, times
+from icl.models.parts import Linear, initial_std
+
+
+@MixerConfig.registry.add("s5", papers=("smith-2022",))
+class S5(StateSpaceConfig):
+    """s_t = exp(step lambda) s_{t-1} + (exp(step lambda) - 1) / lambda B u_t, y_t = 2 Re(C s_t) + d u_t; W gelu(y) + b.
+
+    `states` complex numbers, each with a conjugate. lambda starts at the spectrum of HiPPO-LegS, B and C in its
+    eigenvectors: B = V^-1 B_0, C = C_0 V with B_0 and C_0 of variance 1 / fan-in; one step for every state.
+    """
+
+    states: int = setting(32, "complex states, each with its conjugate", at_least=1)
+
+    def make(self, place: Place, *, key: PRNGKeyArray) -> Mixer:
+        steps, rest = jax.random.split(key)
+        return S5Mixer(place, self.states, self.log_steps((self.states,), steps), key=rest)
+
+
+class S5Mixer(Recurrence):
+    """B and C as real and imaginary parts."""
+
+    log_decay: Float[Array, "N"]
+    frequency: Float[Array, "N"]
+    log_step: Float[Array, "N"]
+    input_real: Float[Array, "E N"]
+    input_imaginary: Float[Array, "E N"]
+    output_real: Float[Array, "N E"]
+    output_imaginary: Float[Array, "N E"]
+    skip: Float[Array, "E"]
+    output: Linear
+
+    def __init__(self, place: Place, states: int, log_step: Float[Array, "N"], *, key: PRNGKeyArray):
+        enter, read, skip, output = jax.random.split(key, 4)
+        values, vectors = hippo(states)
+        real, imaginary = (jnp.asarray(a, jnp.float32) for a in (vectors.real, vectors.imag))
+        enters = jax.random.normal(enter, (2 * states, place.width)) / math.sqrt(place.width)
+        reads = jax.random.normal(read, (place.width, 2 * states)) / math.sqrt(2 * states)
+        self.log_decay = jnp.asarray(np.log(-values.real), jnp.float32)
+        self.frequency = jnp.asarray(values.imag, jnp.float32)
+        self.log_step = log_step
+        # The eigenvectors of a normal matrix are orthonormal, so V^-1 is the conjugate transpose.
+        self.input_real, self.input_imaginary = enters.T @ real, -(enters.T @ imaginary)
+        self.output_real, self.output_imaginary = (reads @ real).T, (reads @ imaginary).T
+        self.skip = jax.random.normal(skip, (place.width,))
+        self.output = Linear(place.width, place.width, initial_std(place.init, place.width, place.depth), key=output)
+
+    def discrete(self) -> tuple[Complex[Array, "N"], Complex[Array, "N"]]:
+        """step lambda, and what multiplies B u."""
+        rate = jax.lax.complex(-jnp.exp(precise(self.log_decay)), precise(self.frequency))
+        log = times(jnp.exp(precise(self.log_step)), rate)
+        return log, jnp.expm1(log) / rate
+
+    def inputs(self, entered, x):
+        hold = self.discrete()[1][None]
+        real, imaginary = entered @ self.input_real, entered @ self.input_imaginary
+        return (
+            hold.real * real - hold.imag * imaginary,
+            hold.real * imaginary + hold.imag * real,
+        )
+
+    def parallel(self, parts):
+        return diagonal_states(self.discrete()[0], *parts)
+
+    def start(self) -> tuple[Float[Array, "N"], Float[Array, "N"]]:
+        zeros = jnp.zeros_like(self.output_real[:, 0])
+        return zeros, zeros
+
+    def advance(self, state, part):
+        factor = jnp.exp(self.discrete()[0])
+        a, b = factor.real.astype(part[0].dtype), factor.imag.astype(part[0].dtype)
+        state = a * state[0] - b * state[1] + part[0], a * state[1] + b * state[0] + part[1]
+        return state, state
+
+    def leave(self, outs, x: Float[Array, "T E"]) -> Float[Array, "T E"]:
+        read = 2 * (outs[0] @ self.output_real - outs[1] @ self.output_imaginary)
+        return self.output(jax.nn.gelu(read + self.skip[None] * x))

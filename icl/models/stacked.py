@@ -1,0 +1,59 @@
+"""What architectures around a stack of mixers share: which mixer stands in which layer, and what that refuses."""
+
+from function_classes.base import FunctionClass
+from function_classes.fields import Problem, setting
+from icl.layouts import Signature
+from icl.models.base import ModelConfig
+from icl.models.mixers import MixerConfig
+from icl.models.mixers.base import Place
+from icl.models.mixers.order import Order
+from icl.models.mixers.softmax import SoftmaxAttention
+from icl.models.parts import Init
+
+# Points that tables by position hold at least.
+ROOM = 64
+
+
+class Stacked(ModelConfig):
+    """`depth` layers, each with `mixer`, or each with its own of `mixers`."""
+
+    depth: int = setting(4, "number of blocks, L", at_least=1, at_most=1024)
+    heads: int = setting(8, "attention heads, H; must divide width", at_least=1)
+    mixer: MixerConfig = setting(SoftmaxAttention(), "what mixes tokens")
+    mixers: tuple[MixerConfig, ...] = setting((), "the mixer of every block, where they differ; empty: mixer")
+
+    def problems(self):
+        if self.mixers and len(self.mixers) != self.depth:
+            yield Problem("mixers", f"must be one for each of the {self.depth} layers, got {len(self.mixers)}")
+
+    @property
+    def stack(self) -> tuple[MixerConfig, ...]:
+        """The mixer of every layer."""
+        return self.mixers or (self.mixer,) * self.depth
+
+    @property
+    def bounded(self) -> bool:
+        """Whether a mixer has parameters that bound the length of a prompt."""
+        return any(mixer.bounded for mixer in self.stack)
+
+    def room(self, task: FunctionClass) -> int:
+        """Points that tables by position hold. Rows past the trained length cost nothing and leave the others
+        bit-equal; they let a run be asked what it does there."""
+        return self.max_points or max(task.points, ROOM)
+
+    def place(self, task: FunctionClass, width: int, init: Init, order: Order = "none") -> Place:
+        """Where every mixer stands."""
+        length = self.layout.length(self.room(task), Signature.of(task))
+        return Place(width, self.heads, self.depth, length, init, order)
+
+    def refuse_mixers(self, task: FunctionClass, width: int, visible: bool = True) -> list[tuple[str, str]]:
+        """Mixers whose sizes do not fit, or which cannot hide what the layout hides (asked only if `visible`: of a
+        layout that fits the task)."""
+        reasons = [mixer.refuses(width, self.heads) for mixer in self.stack]
+        found = [("heads", reason) for reason in dict.fromkeys(reasons) if reason]
+        blind = dict.fromkeys(mixer.name for mixer in self.stack if not mixer.supports_visibility)
+        if visible and blind and self.layout.visible(task.points, Signature.of(task)) is not None:
+            sees = [n for n in MixerConfig.registry.names() if MixerConfig.registry.find(n).supports_visibility]
+            words = f"layout {self.layout.name!r} hides tokens from each other, which {', '.join(blind)} cannot do"
+            found.append(("mixer", f"{words}; take layout paired, shifted or interleaved, or one of {', '.join(sees)}"))
+        return found
