@@ -82,6 +82,21 @@ class Learner(eqx.Module):
             outputs = outputs * jnp.asarray(trained, outputs.dtype)[None, :, None]
         return jax.vmap(lambda o: self._read(o, points))(outputs)
 
+    @property
+    def in_training(self) -> Callable[[Prompt, Int[Array, ""]], Prediction] | None:
+        """Predictions of a batch, stacked along a first axis, whose losses are averaged at a training step; None where
+        training sees what `batched` gives."""
+        return self._in_training if hasattr(self.network, "in_training") else None
+
+    def _in_training(self, prompts: Prompt, step: Int[Array, ""]) -> Prediction:
+        points = prompts.ys.shape[1]
+        tokens = jax.vmap(lambda p: self.layout.tokens(p, self.signature))(prompts)
+        outputs = self.network.in_training(tokens, *self._static(points), step)
+        trained = self.trained(points)
+        if trained is not None:
+            outputs = outputs * jnp.asarray(trained, outputs.dtype)[None, None, :, None]
+        return jax.vmap(jax.vmap(lambda o: self._read(o, points)))(outputs)
+
     def trained(self, points: int) -> np.ndarray | None:
         """(P,) booleans: the positions that `batched` predicts and a loss may count; None: all."""
         return self.layout.predicted(points, self.signature)

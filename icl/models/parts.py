@@ -74,8 +74,8 @@ class LayerNorm(eqx.Module):
 
 
 class MLP(eqx.Module):
-    """W_2 h + b_2 with a hidden layer h `ratio` times as wide: act(W_1 x + b_1), or (W_1 x + b_1) * (W_g x + b_g) where
-    the activation is bilinear, which makes products of channels exact."""
+    """W_2 h + b_2 with a hidden layer h `ratio` times as wide: act(W_1 x + b_1), or (W_1 x + b_1) * g(W_g x + b_g) with
+    g the identity for bilinear, which makes products of channels exact, and silu for swiglu (Shazeer 2020)."""
 
     up: Linear
     down: Linear
@@ -83,16 +83,18 @@ class MLP(eqx.Module):
     activation: str = eqx.field(static=True)
 
     def __init__(self, width: int, ratio: int, activation: str, depth: int, init: Init, *, key: PRNGKeyArray):
-        bilinear = activation == "bilinear"
-        up, down, *gate = jax.random.split(key, 3 if bilinear else 2)
+        gated = activation in GATES
+        up, down, *gate = jax.random.split(key, 3 if gated else 2)
         self.up = Linear(width, ratio * width, initial_std(init, width), key=up)
         self.down = Linear(ratio * width, width, initial_std(init, ratio * width, depth), key=down)
-        self.gate = Linear(width, ratio * width, initial_std(init, width), key=gate[0]) if bilinear else None
+        self.gate = Linear(width, ratio * width, initial_std(init, width), key=gate[0]) if gated else None
         self.activation = activation
 
     def __call__(self, x: Float[Array, "*N E"]) -> Float[Array, "*N E"]:
         hidden = self.up(x)
-        return self.down(ACTIVATIONS[self.activation](hidden) if self.gate is None else hidden * self.gate(x))
+        if self.gate is None:
+            return self.down(ACTIVATIONS[self.activation](hidden))
+        return self.down(hidden * GATES[self.activation](self.gate(x)))
 
 
 def sinusoids(ids: Int[Array, "T"] | np.ndarray, size: int, dtype: jnp.dtype) -> Float[Array, "T C"]:
@@ -111,3 +113,4 @@ def frequencies(size: int) -> Float[np.ndarray, "N"]:
 
 
 ACTIVATIONS = {"gelu": jax.nn.gelu, "relu": jax.nn.relu}
+GATES = {"bilinear": lambda x: x, "swiglu": jax.nn.silu}

@@ -242,8 +242,7 @@ class Program:
 
     def _gradient(self, params: PyTree, step: Array, data: Data) -> tuple[Float[Array, ""], PyTree]:
         training = self.config.training
-        curriculum, parts = training.curriculum, training.accumulate
-        task = curriculum.task(data.task, step)
+        curriculum, parts, task = training.curriculum, training.accumulate, training.curriculum.task(data.task, step)
 
         def part(index: Any) -> tuple[Float[Array, ""], PyTree]:
             count = training.batch // parts
@@ -251,8 +250,10 @@ class Program:
             prompts = teaching.taught(shown, data.teacher, data.task.y_space)
 
             def loss(params: PyTree) -> Float[Array, ""]:
-                weights = curriculum.weights(prompts, step)
-                return self._loss(self._predict(params, shown), prompts, weights)
+                weights, several = curriculum.weights(prompts, step), getattr(self.learner(params), "in_training", None)
+                if several is None:
+                    return self._loss(self._predict(params, shown), prompts, weights)
+                return jnp.mean(jax.vmap(lambda p: self._loss(p, prompts, weights))(several(shown, step)))
 
             return jax.value_and_grad(loss)(params)
 

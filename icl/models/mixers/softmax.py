@@ -88,7 +88,7 @@ class Attention(Mixer):
         probabilities = tap(probabilities.astype(x.dtype), "probabilities")
         # A hidden token has weight 0, but 0 times NaN is NaN. A visible one that is NaN still shows, in its score.
         value = jnp.where(jnp.isfinite(value), value, 0)
-        mixed = tap(jnp.matmul(probabilities, value), "heads")
+        mixed = tap(self._more(jnp.matmul(probabilities, value), value, None), "heads")
         return self.output(self._join(mixed))
 
     def batched(
@@ -103,7 +103,14 @@ class Attention(Mixer):
         query = self._placed(self._split(query), rows) * self.scale
         key, bias = self._placed(self._split(key), None), self._bias(x.shape[1])
         bias = bias if bias is None or rows is None else bias[:, np.asarray(rows)]
-        return self.output(self._join(attend_in_blocks(query, key, self._split(value), mask, bias)))
+        value = self._split(value)
+        return self.output(self._join(self._more(attend_in_blocks(query, key, value, mask, bias), value, rows)))
+
+    def _more(
+        self, mixed: Float[Array, "*B H R K"], value: Float[Array, "*B H T K"], rows: tuple[int, ...] | None
+    ) -> Float[Array, "*B H R K"]:
+        """What a kind of attention adds to the weighted means."""
+        return mixed
 
     def _placed(self, x: Float[Array, "*B H T K"], rows: tuple[int, ...] | None) -> Float[Array, "*B H T K"]:
         """Queries or keys, turned by their place where that is the order."""
