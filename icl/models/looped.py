@@ -8,7 +8,7 @@ window is a constant. AlgoFormer (Gao et al. 2024) has blocks of their own befor
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -20,7 +20,7 @@ from function_classes.base import FunctionClass
 from function_classes.fields import Problem, setting
 from icl.models.base import Learner, ModelConfig
 from icl.models.mixers.base import Visible
-from icl.models.parts import Linear, affine, sinusoids
+from icl.models.parts import Linear, sinusoids
 from icl.models.transformer import Block, Network, Transformer
 from icl.taps import tap
 
@@ -177,8 +177,7 @@ class LoopedNetwork(eqx.Module):
     def read_out(self, x: Float[Array, "*B T E"], rows: tuple[int, ...] | None = None) -> Float[Array, "*B R O"]:
         """Outputs from the state after any loop; its norm was inside the loop."""
         x = x if rows is None else x[..., np.asarray(rows), :]
-        inner = self.inner
-        return affine(x, inner.embed.weight.T, None) if inner.head is None else inner.head(x)
+        return self.inner.say(x)
 
     def _enter(
         self, tokens: Float[Array, "*B T F"], visible: Visible | None
@@ -215,7 +214,7 @@ class LoopedNetwork(eqx.Module):
         return y
 
 
-def _apply(block: Block, x: Float[Array, "*B T E"], visible: Visible | None) -> Float[Array, "*B T E"]:
+def _apply(block: Block, x: Float[Array, "*B T E"], visible: Any) -> Float[Array, "*B T E"]:
     return block(x, visible) if x.ndim == 2 else block.batched(x, visible, None)
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from function_classes.base import FunctionClass
 from function_classes.fields import setting
-from icl.layouts import Signature
+from icl.layouts import Signature, Stream
 from icl.models.base import Learner, ModelConfig, head_size
 from icl.models.mixers import Mixer, MixerConfig
 from icl.models.mixers.base import Place, Visible
@@ -57,9 +57,8 @@ class Transformer(Stacked):
                 found.append(("positions", f"{words}; use learned or none"))
         if self.positions == "sinusoidal" and self.width % 2:
             found.append(("positions", f"sinusoidal needs an even width, got {self.width}"))
-        if self.tied and self.layout.features(signature) != head_size(signature.y):
-            sizes = f"tokens have {self.layout.features(signature)} channels, outputs {head_size(signature.y)}"
-            found.append(("tied", f"{sizes}: only streams of symbols can be tied"))
+        if self.tied and not isinstance(self.layout, Stream):
+            found.append(("tied", "reads symbols out as they were read in: only streams of symbols can be tied"))
         return found + self.refuse_mixers(task, self.width, visible=not found)
 
     @property
@@ -182,8 +181,11 @@ class Network(eqx.Module):
 
     def read_out(self, x: Float[Array, "*B R E"]) -> Float[Array, "*B R O"]:
         """Outputs from the residual stream, after the last block or, as a lens, after any."""
-        x = self.norm(x)
-        return affine(x, self.embed.weight.T, None) if self.head is None else self.head(x)
+        return self.say(self.norm(x))
+
+    def say(self, x: Float[Array, "*B R E"]) -> Float[Array, "*B R O"]:
+        """The read-out without its norm. The last channel of a tied read-in is the start token's, which is no output."""
+        return affine(x, self.embed.weight[:-1].T, None) if self.head is None else self.head(x)
 
     def _enter(self, tokens: Float[Array, "*B T F"], position_ids: Int[Array, "T"] | np.ndarray):
         """The network in its compute type, and the residual stream before the first block."""

@@ -98,7 +98,7 @@ def write_block(block: Block, attention: Attention | None, *products: Product) -
     left = join(*(p.left for p in products)) if products else nothing
     right = join(*(p.right for p in products)) if products else nothing
     out = np.concatenate([p.out for p in products]) if products else nothing.weight
-    if block.mlp.gate is None or len(out) > block.mlp.up.weight.shape[1]:
+    if block.mlp is None or block.mlp.gate is None or len(out) > block.mlp.up.weight.shape[1]:
         raise ValueError(f"needs a bilinear MLP with {len(out)} hidden units")
     query, key, value, output = attention or (nothing, nothing, nothing, nothing.weight)
     where = lambda b: [  # noqa: E731

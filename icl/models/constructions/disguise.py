@@ -35,7 +35,8 @@ def rotated(learner: Learner, key: PRNGKeyArray) -> Learner:
     """A learner that predicts as `learner` does up to rounding, with other weights in every matrix.
 
     Raises NotAvailable for networks that are neither a transformer nor attention-only, for mixers that are neither
-    softmax attention nor linear attention, and where tokens are clipped.
+    softmax attention nor linear attention, for transformers with norms after sums, tied read-outs, sinusoidal or
+    rotary positions or no MLPs, and where tokens are clipped.
     """
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     network = learner.network
@@ -61,6 +62,8 @@ def _raw_tokens(network: AttentionOnlyNetwork, width: int, rng: np.random.Genera
 
 
 def _transformer(network: Network, rng: np.random.Generator) -> Network:
+    if network.head is None or network.sinusoidal or any(block.post for block in network.blocks):
+        raise NotAvailable("tied read-outs, sinusoidal positions and norms after sums fix the stream's coordinates")
     width = network.embed.weight.shape[1]
     turn = _about_ones(rng, width) if isinstance(network.norm, LayerNorm) else orthogonal(rng, width)
     norm, reading = _norm(network.norm, turn)
@@ -74,6 +77,8 @@ def _transformer(network: Network, rng: np.random.Generator) -> Network:
 
 
 def _block(block: Block, turn: Matrix, rng: np.random.Generator) -> Block:
+    if block.mlp is None:
+        raise NotAvailable("needs blocks with an MLP, as the transformers with hand-set weights have")
     norm_mixer, for_mixer = _norm(block.norm_mixer, turn)
     norm_mlp, for_mlp = _norm(block.norm_mlp, turn)
     parts = (norm_mixer, _mixer(block.mixer, for_mixer, turn, rng), norm_mlp, _mlp(block.mlp, for_mlp, turn, rng))
@@ -97,6 +102,8 @@ def _mixer(mixer: Mixer, reading: Matrix, writing: Matrix, rng: np.random.Genera
         return _merged(mixer, reading, writing, rng)
     if not isinstance(mixer, Attention) or type(mixer) not in (Attention, LinearHeads):
         raise NotAvailable(f"needs softmax or linear attention, whose symmetries are known, not {type(mixer).__name__}")
+    if mixer.order != "none":
+        raise NotAvailable(f"{mixer.order} positions tell heads and channels apart, which a disguise mixes")
     heads, size = mixer.heads, mixer.query.weight.shape[1] // mixer.heads
     order = rng.permutation(heads)
     scores, values = (np.stack([invertible(rng, size) for _ in range(heads)]) for _ in range(2))

@@ -84,6 +84,9 @@ class InductionHead(Construction):
         layers = zip(network.blocks, self.layers(symbols, points), ("previous", "found"), strict=True)
         mixers = [channels.attend(block.mixer, *reads, into) for block, reads, into in layers]
         first, second = (block.mlp for block in network.blocks)
+        assert first is not None
+        assert second is not None
+        assert network.head is not None
         embed = np.eye(symbols + 1, channels.width)
         head = channels.read({"logits": np.eye(symbols)}, symbols)
         places = channels.read({"place": np.eye(points)}, points).T

@@ -86,7 +86,7 @@ class Recurrence(Mixer):
         return self.leave(jax.tree.map(lambda a: a[None], out), x[None])[0], (window, inner)
 
 
-def widened(mixer: Mixer) -> Mixer:
+def widened(mixer: "Recurrence") -> "Recurrence":
     """The same with parameters of 16 bits in 32."""
     return jax.tree.map(lambda a: a.astype(jnp.float32) if a.dtype == jnp.bfloat16 else a, mixer)
 

@@ -19,11 +19,14 @@ class Retention(FastWeightsConfig):
     """
 
     def make(self, place: Place, *, key: PRNGKeyArray) -> Mixer:
-        return RetentionMixer(place, normalized=True, gated=True, key=key)
+        return RetentionMixer(place, key=key)
 
 
 class RetentionMixer(FastWeights):
     """The state counts the tokens for the rotation."""
+
+    def __init__(self, place: Place, *, key: PRNGKeyArray):
+        super().__init__(place, normalized=True, gated=True, key=key)
 
     @property
     def rates(self) -> Float[np.ndarray, "H"]:

@@ -93,8 +93,8 @@ class DiagonalStateSpace(Recurrence):
     ):
         weight, skip, output = jax.random.split(key, 3)
         shape = place.width, len(spectrum)
-        self.log_decay = jnp.broadcast_to(jnp.asarray(np.log(-spectrum.real), jnp.float32), shape)
-        self.frequency = jnp.broadcast_to(jnp.asarray(spectrum.imag, jnp.float32), shape)
+        self.log_decay = jnp.broadcast_to(jnp.asarray(np.log(-np.real(spectrum)), jnp.float32), shape)
+        self.frequency = jnp.broadcast_to(jnp.asarray(np.imag(spectrum), jnp.float32), shape)
         self.log_step = log_step
         self.real, self.imaginary = math.sqrt(0.5) * jax.random.normal(weight, (2, *shape))
         self.skip = jax.random.normal(skip, (place.width,))

@@ -46,11 +46,11 @@ class S5Mixer(Recurrence):
     def __init__(self, place: Place, states: int, log_step: Float[Array, "N"], *, key: PRNGKeyArray):
         enter, read, skip, output = jax.random.split(key, 4)
         values, vectors = hippo(states)
-        real, imaginary = (jnp.asarray(a, jnp.float32) for a in (vectors.real, vectors.imag))
+        real, imaginary = (jnp.asarray(a, jnp.float32) for a in (np.real(vectors), np.imag(vectors)))
         enters = jax.random.normal(enter, (2 * states, place.width)) / math.sqrt(place.width)
         reads = jax.random.normal(read, (place.width, 2 * states)) / math.sqrt(2 * states)
-        self.log_decay = jnp.asarray(np.log(-values.real), jnp.float32)
-        self.frequency = jnp.asarray(values.imag, jnp.float32)
+        self.log_decay = jnp.asarray(np.log(-np.real(values)), jnp.float32)
+        self.frequency = jnp.asarray(np.imag(values), jnp.float32)
         self.log_step = log_step
         # The eigenvectors of a normal matrix are orthonormal, so V^-1 is the conjugate transpose.
         self.input_real, self.input_imaginary = enters.T @ real, -(enters.T @ imaginary)
