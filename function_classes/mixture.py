@@ -9,12 +9,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, Shaped
 
 from function_classes.base import BayesKind, FunctionClass, NotAvailable, Prediction, Prompt
+from function_classes.field_shifts import ScaleTask
 from function_classes.fields import Problem, setting
 from function_classes.inputs import InputLaw
 from function_classes.linear import LinearRegression
 from function_classes.linear_functions import improper, log_probabilities
 from function_classes.mixtures import mixed_log_predictive, mixed_log_probs, mixed_moments, running_log_weights
-from function_classes.shifts import ScaleTask
 from function_classes.spaces import Nothing, Real, Space
 from function_classes.sparse import SparseLinear
 
@@ -95,6 +95,10 @@ class Mixture(FunctionClass):
         order = ("exact", "quadrature", "monte-carlo", "none")
         worst = max((one.bayes_kind for one in self.classes), key=lambda kind: order.index(kind.kind))
         return worst if not worst.exact else BayesKind("exact", f"average over {len(self.classes)} exact classes")
+
+    @property
+    def exchangeable(self) -> bool:
+        return all(one.exchangeable for one in self.classes)
 
     @property
     def mean_square(self) -> Float[Array, ""]:
