@@ -171,7 +171,8 @@ class Mixture(FunctionClass):
         return mixed_log_predictive(log_weights, logs).reshape(shape)
 
     def log_input_density(self, prompt: Prompt) -> Float[Array, "P"]:
-        """log p(x_k | x_<k, y_<k), up to what no class changes: sum of the classes' densities by their weights."""
+        """log p(x_k | x_<k, y_<k) in nats, relative to the first class's law of inputs where classes have one: sum of
+        the classes' densities by their weights."""
         inputs = self._log_inputs(prompt)
         logs = jnp.stack([one.log_predictive(prompt).reshape(prompt.points, -1).sum(1) for one in self.scaled])
         together = jnp.concatenate([jnp.zeros_like(inputs[:, :1]), (logs + inputs)[:, :-1]], 1)
@@ -182,10 +183,12 @@ class Mixture(FunctionClass):
         return list(zip(self.scaled, latent.tasks, strict=True))
 
     def _log_inputs(self, prompt: Prompt) -> Float[Array, "M P"]:
-        """What every class says of the inputs."""
+        """What every class says of the inputs; where all have a law of rows, relative to that of the first class."""
         logs = [one.log_input_density(prompt) for one in self.scaled]
-        if all(isinstance(one.input_law, InputLaw) for one in self.scaled):
-            logs = [log + one.input_law.log_density(prompt.xs) for log, one in zip(logs, self.scaled, strict=True)]
+        laws = [one.input_law for one in self.scaled]
+        if all(isinstance(law, InputLaw) for law in laws):
+            first = laws[0].log_density(prompt.xs)
+            logs = [log + (law.log_density(prompt.xs) - first) for log, law in zip(logs, laws, strict=True)]
         return jnp.stack(logs)
 
     def _weights(self, prompt: Prompt) -> tuple[Float[Array, "M Q"], Float[Array, "M Q"], tuple[int, ...]]:

@@ -138,6 +138,7 @@ class ShiftedInputs(Wrapped):
     Given the inputs nothing else changes, so the posterior of the base class, conditioned on the shifted inputs, is
     exact for the shifted law wherever it is exact for its own. `points` is also the base's.
 
+    >>> from function_classes.linear import LinearRegression
     >>> task = parse("scale-inputs=3").apply(LinearRegression(dim=2, points=4))
     >>> import jax
     >>> key = jax.random.key(0)

@@ -18,7 +18,7 @@ import function_classes as fc
 from function_classes import FunctionClass, Nothing, Prompt, Real, Signs, Symbols
 from function_classes.fields import build
 from function_classes.plain import dump
-from tests.conftest import rotate
+from tests.conftest import make_room, rotate
 from tests.function_classes.cases import POINTS, PROMPTS, REPEATED, VARIANTS, Case, cases, value_shape
 from tests.harness import Interventions, beats_bayes, gradient_leaks
 
@@ -36,10 +36,12 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("case", [(n, i) for _, n, i in found], ids=[label for label, _, _ in found], indirect=True)
 
 
-@pytest.fixture
-def case(request) -> Case:
+@pytest.fixture(scope="module")
+def case(request):
+    """One case after the other goes through all tests, so that its programs are compiled once and can be forgotten."""
     name, index = request.param
-    return cases(name)[index]
+    yield cases(name)[index]
+    make_room()
 
 
 def exact(case: Case) -> Case:
