@@ -39,10 +39,10 @@ DIAGONAL = {
 # Depth and noise of the nets that the figure adds to those the claims need: name, depth, noise.
 PLANE = [(f"depth {depth}, noise {noise:g}", depth, noise) for depth in (1, 2) for noise in (0.0, 0.25)]
 # Optimizer steps at scale cpu where they are not 1,200: more where a small penalty or distance has to be reached.
-STEPS = dict.fromkeys(("depth 4", "penalty 1/9", "penalty 4/9", "noiseless", "one head"), 3000) | {
+STEPS = dict.fromkeys(("depth 4", "penalty 1/9", "penalty 4/9", "one head"), 3000) | {
+    **dict.fromkeys(("penalty 1/16", "noiseless"), 4500),
     "depth 2": 2000,
     **{name: 2000 for name, depth, _ in PLANE if depth == 2},
-    "penalty 1/16": 4500,
     "control": 400,
 }
 PROMPTS = {"smoke": 256, "cpu": 16_384, "paper": 16_384}

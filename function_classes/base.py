@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Shaped
 
 from function_classes.fields import Fields
 from function_classes.registry import Registry
-from function_classes.spaces import Signs, Space, Symbols
+from function_classes.spaces import Nothing, Signs, Space, Symbols
 
 
 class Prompt(eqx.Module):
@@ -139,6 +139,12 @@ class FunctionClass(Fields):
     def oracle_known(self) -> bool:
         """Whether `evaluate` gives the noiseless outputs (not so for streams)."""
         return type(self).evaluate is not FunctionClass.evaluate
+
+    @property
+    def exchangeable(self) -> bool:
+        """Whether a prompt says the same about its task in whatever order its examples stand: p(y | x) and the input
+        density of the whole prompt do not change. Streams are taken to be sequences, unless a class says otherwise."""
+        return not isinstance(self.x_space, Nothing)
 
     @property
     def mean_square(self) -> Float[Array, ""]:

@@ -98,6 +98,10 @@ class BurstyClasses(FunctionClass):
         return Gaussian(std=self.dim**-0.5)
 
     @property
+    def exchangeable(self) -> bool:
+        return False
+
+    @property
     def bayes_kind(self) -> BayesKind:
         reason = self._too_many(self.points)
         return BayesKind("none", reason) if reason else BayesKind("exact", "average over groupings of the context")

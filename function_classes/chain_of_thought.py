@@ -9,9 +9,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.base import BayesKind, FunctionClass, NotAvailable, Prediction, Prompt
 from function_classes.fields import setting
-from function_classes.inputs import Gaussian, InputLaw, unfit
 from function_classes.posteriors import linear_filter, log_normal
 from function_classes.spaces import Real
+from function_classes.vectors import VectorInputs
 
 
 class LayerPosterior(NamedTuple):
@@ -24,7 +24,7 @@ class LayerPosterior(NamedTuple):
 
 
 @FunctionClass.registry.add("chain-of-thought", papers=("gao-2024",))
-class ChainOfThought(FunctionClass):
+class ChainOfThought(VectorInputs):
     """s^0 = x, s^l = leaky(W_l s^{l-1} + noise_std e) for l = 1..layers, e ~ N(0, I), leaky(z) = z or slope z (z < 0).
 
     W_l has entries N(0, gain^2 / dim), fresh in every prompt, with gain^2 = 2 / (1 + slope^2) - noise_std^2, which
@@ -50,14 +50,6 @@ class ChainOfThought(FunctionClass):
     intermediates: Literal["shown", "hidden"] = setting("shown", "whether the layers before the last are targets too")
     noise_std: float = setting(0.1, "standard deviation of the noise on every pre-activation", at_least=0, below=1)
     slope: float = setting(0.1, "slope of the leaky ReLU at negative values", above=0, at_most=1)
-    inputs: InputLaw = setting(Gaussian(), "law of the inputs")
-
-    def problems(self):
-        return unfit(self.inputs, self.dim)
-
-    @property
-    def x_space(self) -> Real:
-        return Real((self.dim,))
 
     @property
     def y_space(self) -> Real:
@@ -80,9 +72,6 @@ class ChainOfThought(FunctionClass):
 
     def sample_latent(self, key: PRNGKeyArray) -> Float[Array, "L D D"]:
         return self.weight_std * jax.random.normal(key, (self.layers, self.dim, self.dim))
-
-    def sample_inputs(self, latent: Float[Array, "L D D"], key: PRNGKeyArray) -> Float[Array, "P D"]:
-        return self.inputs.sample(key, self.points, self.dim)
 
     def evaluate(self, latent: Float[Array, "L D D"], xs: Float[Array, "N D"]) -> Float[Array, "N *y"]:
         """The network without noise: all its layers (N, S, D), or the last one (N, D)."""

@@ -10,9 +10,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.base import BayesKind, FunctionClass, NotAvailable, Prediction, Prompt
 from function_classes.fields import setting
-from function_classes.inputs import Gaussian, InputLaw, unfit
 from function_classes.mixtures import mixed_log_probs, running_log_weights
-from function_classes.spaces import Real, Signs
+from function_classes.spaces import Signs
+from function_classes.vectors import VectorInputs
 
 # Equally spaced nodes per dimension, over 5 standard deviations of the prior on either side: for smooth integrands that
 # vanish at both ends they are far better than Gauss-Hermite nodes, which miss a posterior narrower than the prior.
@@ -23,7 +23,7 @@ _LEAST = 1e-7
 
 
 @FunctionClass.registry.add("linear-classification", papers=("garg-2022",))
-class LinearClassification(FunctionClass):
+class LinearClassification(VectorInputs):
     """P(y = +1 | x) = link(w'x), w ~ N(0, weight_std^2 I): logistic 1 / (1 + e^-f), probit Phi(f), threshold f >= 0.
 
     threshold (Garg et al.): only the direction of w counts. In two dimensions its angle is uniform, and after k
@@ -39,18 +39,9 @@ class LinearClassification(FunctionClass):
 
     lesson = "Signs say less than numbers: probabilities sharpen slowly, and the direction is found before certainty."
 
-    points: int = setting(16, "positions in a prompt", at_least=1)
     dim: int = setting(2, "number of input coordinates", at_least=1)
     link: Literal["logistic", "probit", "threshold"] = setting("logistic", "P(y = +1) as a function of w'x")
     weight_std: float = setting(2.0, "standard deviation of every weight; read by logistic and probit", above=0)
-    inputs: InputLaw = setting(Gaussian(), "law of the inputs")
-
-    def problems(self):
-        return unfit(self.inputs, self.dim)
-
-    @property
-    def x_space(self) -> Real:
-        return Real((self.dim,))
 
     @property
     def y_space(self) -> Signs:
@@ -68,9 +59,6 @@ class LinearClassification(FunctionClass):
 
     def sample_latent(self, key: PRNGKeyArray) -> Float[Array, "D"]:
         return self.weight_std * jax.random.normal(key, (self.dim,))
-
-    def sample_inputs(self, latent: Float[Array, "D"], key: PRNGKeyArray) -> Float[Array, "P D"]:
-        return self.inputs.sample(key, self.points, self.dim)
 
     def evaluate(self, latent: Float[Array, "D"], xs: Float[Array, "N D"]) -> Float[Array, "N"]:
         """The likelier label, sign(w'x)."""

@@ -12,7 +12,7 @@ from function_classes.inputs import InputLaw
 from function_classes.linear import LinearRegression
 from function_classes.linear_functions import WeightPosterior, too_many
 from function_classes.mixtures import GaussianMixture
-from function_classes.spaces import Real, Space
+from function_classes.spaces import Space
 from function_classes.sparse import SparseLinear
 
 _MOST_PAIRS = 5000
@@ -43,7 +43,6 @@ class ConvexCombination(WeightPosterior):
 
     points: int = setting(16, "positions in a prompt", at_least=1)
     share: float = setting(0.5, "a, the share of the first class", at_least=0, at_most=1)
-    noise_std: float = setting(0.1, "standard deviation of the label noise, in the unit of y", at_least=0)
     first: FunctionClass = setting(LinearRegression(dim=8), "the class of f1")
     second: FunctionClass = setting(SparseLinear(), "the class of f2")
     unit_variance: bool = setting(False, "scale the combination to E[f^2] = 1")
@@ -62,10 +61,6 @@ class ConvexCombination(WeightPosterior):
     @property
     def x_space(self) -> Space:
         return self.first.x_space
-
-    @property
-    def y_space(self) -> Real:
-        return Real()
 
     @property
     def input_law(self) -> InputLaw:
@@ -105,9 +100,6 @@ class ConvexCombination(WeightPosterior):
         if not self.unit_variance:
             return combined
         return combined / jnp.sqrt(jnp.sum(self._pairs().second_moment() * self._input_square()))
-
-    def sample_outputs(self, latent: Pair, xs: Float[Array, "P D"], key: PRNGKeyArray) -> Float[Array, "P"]:
-        return self.evaluate(latent, xs) + self.noise_std * jax.random.normal(key, xs.shape[:1])
 
     def _pairs(self) -> GaussianMixture:
         a, b = self.share, 1 - self.share

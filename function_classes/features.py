@@ -35,7 +35,6 @@ class FeatureFunctions(WeightPosterior):
     """y = w'phi(x) + noise_std e with e ~ N(0, 1) and x from `inputs`. A latent is w and the component it came from."""
 
     points: int = setting(16, "positions in a prompt", at_least=1)
-    noise_std: float = setting(0.1, "standard deviation of the label noise, in the unit of y", at_least=0)
     inputs: InputLaw = setting(Gaussian(), "law of the inputs")
 
     def problems(self):
@@ -45,10 +44,6 @@ class FeatureFunctions(WeightPosterior):
     def x_space(self) -> Real:
         """One number, unless a subclass says otherwise."""
         return Real((1,))
-
-    @property
-    def y_space(self) -> Real:
-        return Real()
 
     def feature_map(self, xs: Float[Array, "N D"]) -> Float[Array, "N F"]:
         """phi(x) of every row."""
@@ -77,9 +72,6 @@ class FeatureFunctions(WeightPosterior):
 
     def evaluate(self, latent: Member, xs: Float[Array, "N D"]) -> Float[Array, "N"]:
         return jnp.matmul(self.feature_map(xs), latent.weights, precision=HIGHEST)
-
-    def sample_outputs(self, latent: Member, xs: Float[Array, "P D"], key: PRNGKeyArray) -> Float[Array, "P"]:
-        return self.evaluate(latent, xs) + self.noise_std * jax.random.normal(key, xs.shape[:1])
 
 
 @FunctionClass.registry.add("feature-regression", papers=("guo-2023",))

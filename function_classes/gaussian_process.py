@@ -8,11 +8,11 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
 from function_classes.base import BayesKind, FunctionClass, Prediction, Prompt
 from function_classes.fields import setting
-from function_classes.inputs import InputLaw, Uniform, unfit
+from function_classes.inputs import InputLaw, Uniform
 from function_classes.kernels import Kernel, KernelPosterior, Number, covariance, kernel_filter, kernel_predict
 from function_classes.mixtures import Components, mixed_log_predictive, mixed_moments, running_log_weights
 from function_classes.posteriors import log_normal
-from function_classes.spaces import Real
+from function_classes.vectors import NoisyNumbers, VectorInputs
 
 # Single precision cannot tell a smooth kernel's matrix from a singular one. This share of scale^2 stands on its
 # diagonal, in the generator and in the posterior alike, so that Bayes stays exact.
@@ -32,7 +32,7 @@ class Draw(NamedTuple):
 
 
 @FunctionClass.registry.add("gaussian-process", papers=("mueller-2022", "nguyen-2022"))
-class GaussianProcess(FunctionClass):
+class GaussianProcess(VectorInputs, NoisyNumbers):
     """f ~ GP(0, k), y = f(x) + N(0, noise_std^2), with k(x, x) = scale^2 (kernels: `function_classes.kernels`).
 
     With K = k(X, X) + noise I over the examples seen, mean = k_x' K^-1 y, variance = k(x, x) - k_x' K^-1 k_x + noise.
@@ -61,22 +61,10 @@ class GaussianProcess(FunctionClass):
     lengthscale: float = setting(0.6, "distance over which f varies (periodic: relative to one period / pi)", above=0)
     scale: float = setting(1.0, "standard deviation of f(x)", above=0)
     period: float = setting(1.0, "period of every coordinate; read by the periodic kernel alone", above=0)
-    noise_std: float = setting(0.1, "standard deviation of the label noise, in the unit of y", at_least=0)
     inputs: InputLaw = setting(Uniform(low=-2.0, high=2.0), "law of the inputs")
     lengthscales: tuple[float, ...] = setting(
         (), "grid of lengthscales, one drawn for every function; none: lengthscale", above=0, absent=()
     )
-
-    def problems(self):
-        return unfit(self.inputs, self.dim)
-
-    @property
-    def x_space(self) -> Real:
-        return Real((self.dim,))
-
-    @property
-    def y_space(self) -> Real:
-        return Real()
 
     @property
     def bayes_kind(self) -> BayesKind:
@@ -89,9 +77,6 @@ class GaussianProcess(FunctionClass):
 
     def sample_latent(self, key: PRNGKeyArray) -> Draw:
         return Draw(jax.random.key_data(key), jnp.zeros((0, self.dim)), jnp.zeros(0))
-
-    def sample_inputs(self, latent: Draw, key: PRNGKeyArray) -> Float[Array, "P D"]:
-        return self.inputs.sample(key, self.points, self.dim)
 
     def evaluate(self, latent: Draw, xs: Float[Array, "N D"]) -> Float[Array, "N"]:
         """f at `xs`: decided values where the latent has them, elsewhere drawn jointly given those."""

@@ -9,11 +9,11 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.base import BayesKind, FunctionClass, Prediction, Prompt
 from function_classes.fields import setting
-from function_classes.inputs import Gaussian, InputLaw, unfit
 from function_classes.mixtures import Components, mixed_log_predictive, mixed_moments, running_log_weights
 from function_classes.noise_laws import InverseGamma, NoiseLaw
 from function_classes.posteriors import LinearPosterior, linear_filter
 from function_classes.spaces import Real
+from function_classes.vectors import VectorInputs
 
 
 class NoisyTask(NamedTuple):
@@ -32,7 +32,7 @@ class StudentPosterior(NamedTuple):
 
 
 @FunctionClass.registry.add("heteroscedastic-linear", papers=("liu-2024",))
-class HeteroscedasticLinear(FunctionClass):
+class HeteroscedasticLinear(VectorInputs):
     """y = w'x + s e with s drawn from `noise` for every prompt; the paper publishes no law of s, ours are choices.
 
     proportional: w ~ N(0, weight_std^2 s^2 I). With s^2 ~ IG(a, b) everything is conjugate: after k examples
@@ -52,19 +52,10 @@ class HeteroscedasticLinear(FunctionClass):
 
     lesson = "The noise level of a prompt is learned too: it changes how far Bayes trusts the labels, and its variance."
 
-    points: int = setting(16, "positions in a prompt", at_least=1)
     dim: int = setting(4, "number of input coordinates", at_least=1)
     weight_std: float = setting(1.0, "standard deviation of every weight (proportional: in units of s)", above=0)
     weights: Literal["proportional", "independent"] = setting("proportional", "whether weights scale with the noise")
     noise: NoiseLaw = setting(InverseGamma(), "law of the noise level s")
-    inputs: InputLaw = setting(Gaussian(), "law of the inputs")
-
-    def problems(self):
-        return unfit(self.inputs, self.dim)
-
-    @property
-    def x_space(self) -> Real:
-        return Real((self.dim,))
 
     @property
     def y_space(self) -> Real:
@@ -91,9 +82,6 @@ class HeteroscedasticLinear(FunctionClass):
         std = self.noise.sample(noise)
         scale = std if self.weights == "proportional" else 1.0
         return NoisyTask(self.weight_std * scale * jax.random.normal(weights, (self.dim,)), std)
-
-    def sample_inputs(self, latent: NoisyTask, key: PRNGKeyArray) -> Float[Array, "P D"]:
-        return self.inputs.sample(key, self.points, self.dim)
 
     def evaluate(self, latent: NoisyTask, xs: Float[Array, "N D"]) -> Float[Array, "N"]:
         return jnp.matmul(xs, latent.weights, precision=jax.lax.Precision.HIGHEST)

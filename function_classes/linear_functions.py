@@ -10,9 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from function_classes.base import BayesKind, FunctionClass, NotAvailable, Prediction, Prompt
+from function_classes.base import BayesKind, NotAvailable, Prediction, Prompt
 from function_classes.fields import Problem, setting
-from function_classes.inputs import Gaussian, InputLaw, unfit
 from function_classes.mixtures import (
     Components,
     GaussianMixture,
@@ -21,7 +20,7 @@ from function_classes.mixtures import (
     mixed_moments,
     running_log_weights,
 )
-from function_classes.spaces import Real
+from function_classes.vectors import NoisyNumbers, VectorInputs
 
 
 class Member(NamedTuple):
@@ -31,10 +30,8 @@ class Member(NamedTuple):
     weights: Float[Array, "D"]
 
 
-class WeightPosterior(FunctionClass):
+class WeightPosterior(NoisyNumbers):
     """Bayes where y = w'x + noise_std e and w comes from a finite mixture of Gaussians with diagonal covariances."""
-
-    noise_std: float
 
     def prior(self) -> GaussianMixture:
         """The law of w."""
@@ -68,27 +65,13 @@ class WeightPosterior(FunctionClass):
         return mixed_log_predictive(log_weights, components.log_predictive)
 
 
-class LinearFunctions(FunctionClass):
+class LinearFunctions(VectorInputs, NoisyNumbers):
     """y = w'x + noise_std e with e ~ N(0, 1) and x from `inputs`; subclasses say how w is drawn.
 
     A latent is the vector w, or has it as `weights`.
     """
 
-    points: int = setting(16, "positions in a prompt", at_least=1)
-    dim: int = setting(5, "number of input coordinates", at_least=1)
     noise_std: float = setting(0.5, "standard deviation of the label noise, in the unit of y", at_least=0)
-    inputs: InputLaw = setting(Gaussian(), "law of the inputs")
-
-    def problems(self):
-        yield from unfit(self.inputs, self.dim)
-
-    @property
-    def x_space(self) -> Real:
-        return Real((self.dim,))
-
-    @property
-    def y_space(self) -> Real:
-        return Real()
 
     @property
     def mean_square(self) -> Float[Array, ""]:
@@ -107,14 +90,8 @@ class LinearFunctions(FunctionClass):
     def weights(self, latent: Any) -> Float[Array, "D"]:
         return getattr(latent, "weights", latent)
 
-    def sample_inputs(self, latent: Any, key: PRNGKeyArray) -> Float[Array, "P D"]:
-        return self.inputs.sample(key, self.points, self.dim)
-
     def evaluate(self, latent: Any, xs: Float[Array, "N D"]) -> Float[Array, "N"]:
         return jnp.matmul(xs, self.weights(latent), precision=jax.lax.Precision.HIGHEST)
-
-    def sample_outputs(self, latent: Any, xs: Float[Array, "P D"], key: PRNGKeyArray) -> Float[Array, "P"]:
-        return self.evaluate(latent, xs) + self.noise_std * jax.random.normal(key, xs.shape[:1])
 
 
 class MixtureOfWeights(LinearFunctions, WeightPosterior):

@@ -74,9 +74,13 @@ class LinearPool(KnownWeights):
     pool_seed: int = setting(0, "of the pool", at_least=0, at_most=2**32 - 1)
     weight_std: float = setting(1.0, "standard deviation of the law the pool is drawn from", above=0)
 
-    def candidates(self) -> Float[Array, "M D"]:
+    def pool(self) -> Float[Array, "M D"]:
+        """The weight vectors that were drawn."""
         key = jax.random.key(self.pool_seed)
         return self.weight_std * jax.random.normal(key, (self.pool_size, self.dim), jnp.float32)
+
+    def candidates(self) -> Float[Array, "M D"]:
+        return self.pool()
 
 
 @FunctionClass.registry.add("linear-mixture", papers=("pathak-2023",))

@@ -60,6 +60,10 @@ class Markov(FunctionClass):
         return Symbols(self.symbols)
 
     @property
+    def exchangeable(self) -> bool:
+        return self.order == 0
+
+    @property
     def bayes_kind(self) -> BayesKind:
         if self.start == "stationary":
             how = f"{TABLES} tables of the Dirichlet posterior, weighted by the stationary law of the first symbol"

@@ -55,6 +55,10 @@ class MarkovPool(FunctionClass):
         return Symbols(self.symbols)
 
     @property
+    def exchangeable(self) -> bool:
+        return self.order == 0
+
+    @property
     def bayes_kind(self) -> BayesKind:
         return BayesKind("exact", f"posterior over {self.pool_size} known chains")
 

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, Shaped
 
 from function_classes.base import BayesKind, FunctionClass, NotAvailable, Prediction, Prompt
+from function_classes.field_shifts import ScaleTask
 from function_classes.fields import Problem, setting
 from function_classes.inputs import InputLaw
 from function_classes.linear import LinearRegression
 from function_classes.linear_functions import improper, log_probabilities
 from function_classes.mixtures import mixed_log_predictive, mixed_log_probs, mixed_moments, running_log_weights
-from function_classes.shifts import ScaleTask
 from function_classes.spaces import Nothing, Real, Space
 from function_classes.sparse import SparseLinear
 
@@ -97,6 +97,10 @@ class Mixture(FunctionClass):
         return worst if not worst.exact else BayesKind("exact", f"average over {len(self.classes)} exact classes")
 
     @property
+    def exchangeable(self) -> bool:
+        return all(one.exchangeable for one in self.classes)
+
+    @property
     def mean_square(self) -> Float[Array, ""]:
         return jnp.sum(jnp.exp(self._log_probs) * jnp.stack([one.mean_square for one in self.scaled]))
 
@@ -167,7 +171,8 @@ class Mixture(FunctionClass):
         return mixed_log_predictive(log_weights, logs).reshape(shape)
 
     def log_input_density(self, prompt: Prompt) -> Float[Array, "P"]:
-        """log p(x_k | x_<k, y_<k), up to what no class changes: sum of the classes' densities by their weights."""
+        """log p(x_k | x_<k, y_<k) in nats, relative to the first class's law of inputs where classes have one: sum of
+        the classes' densities by their weights."""
         inputs = self._log_inputs(prompt)
         logs = jnp.stack([one.log_predictive(prompt).reshape(prompt.points, -1).sum(1) for one in self.scaled])
         together = jnp.concatenate([jnp.zeros_like(inputs[:, :1]), (logs + inputs)[:, :-1]], 1)
@@ -178,10 +183,12 @@ class Mixture(FunctionClass):
         return list(zip(self.scaled, latent.tasks, strict=True))
 
     def _log_inputs(self, prompt: Prompt) -> Float[Array, "M P"]:
-        """What every class says of the inputs."""
+        """What every class says of the inputs; where all have a law of rows, relative to that of the first class."""
         logs = [one.log_input_density(prompt) for one in self.scaled]
-        if all(isinstance(one.input_law, InputLaw) for one in self.scaled):
-            logs = [log + one.input_law.log_density(prompt.xs) for log, one in zip(logs, self.scaled, strict=True)]
+        laws = [one.input_law for one in self.scaled]
+        if all(isinstance(law, InputLaw) for law in laws):
+            first = laws[0].log_density(prompt.xs)
+            logs = [log + (law.log_density(prompt.xs) - first) for log, law in zip(logs, laws, strict=True)]
         return jnp.stack(logs)
 
     def _weights(self, prompt: Prompt) -> tuple[Float[Array, "M Q"], Float[Array, "M Q"], tuple[int, ...]]:

@@ -29,6 +29,10 @@ class NearestNeighbor(Boolean):
     coins: int = setting(4, "number of first labels that are fair coins", at_least=1)
 
     @property
+    def exchangeable(self) -> bool:
+        return False
+
+    @property
     def bayes_kind(self) -> BayesKind:
         return BayesKind("exact", "the nearest example's label once coins are over, 1/2 before")
 

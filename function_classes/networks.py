@@ -8,8 +8,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.base import BayesKind, FunctionClass
 from function_classes.fields import setting
-from function_classes.linear_functions import LinearFunctions
 from function_classes.posteriors import HIGHEST
+from function_classes.vectors import NoisyNumbers, VectorInputs
 
 
 class Network(NamedTuple):
@@ -20,7 +20,7 @@ class Network(NamedTuple):
 
 
 @FunctionClass.registry.add("relu-network", papers=("garg-2022",))
-class ReluNetwork(LinearFunctions):
+class ReluNetwork(VectorInputs, NoisyNumbers):
     """f = scale sqrt(2 / r) sum_{j <= r} a_j relu(v_j'x), a_j ~ N(0, 1), v_j ~ N(0, I), r = `hidden`, no biases.
 
     E[f(x)^2] = scale^2 |x|^2 at every x, so E[f^2] = dim for x ~ N(0, I). As relu(z) = z / 2 + |z| / 2, f is a linear

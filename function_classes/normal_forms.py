@@ -87,6 +87,10 @@ class NormalForm(Enumerated):
         return self.leads + (self.dim if self.flips else 0)
 
     @property
+    def exchangeable(self) -> bool:
+        return self.teaching == "none"
+
+    @property
     def states(self) -> int:
         return self.formula_count * self.conjunctions * (2 if self.teaching == "mixed" else 1)
 

@@ -60,6 +60,10 @@ class Parity(Boolean):
             yield Problem("points", f"a teaching sequence has {self.dim} rows: needs more points than that")
 
     @property
+    def exchangeable(self) -> bool:
+        return self.teaching == "none"
+
+    @property
     def bayes_kind(self) -> BayesKind:
         return BayesKind("exact", "elimination over GF(2)")
 

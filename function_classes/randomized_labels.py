@@ -1,20 +1,21 @@
 """Any class x -> y with part of its shown labels replaced at random (Campbell, Guo, Hu, Vir, Hsiao 2023)."""
 
-import dataclasses
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree, Shaped
 
-from function_classes.base import BayesKind, FunctionClass, Prediction, Prompt
+from function_classes.base import BayesKind, FunctionClass, NotAvailable, Prompt
 from function_classes.fields import Problem, setting
+from function_classes.shifts import Shift
 from function_classes.sliding_window import SlidingWindow
-from function_classes.spaces import Nothing, Space
+from function_classes.spaces import Nothing
+from function_classes.wrapped import Wrapped
 
 
 @FunctionClass.registry.add("randomized-labels", papers=("campbell-2023",))
-class RandomizedLabels(FunctionClass):
+class RandomizedLabels(Wrapped):
     """The base class; each shown label is replaced with probability `rate`; the target of every position stays intact.
 
     by "marginal": the label of another task at another input, which has the law of y and says nothing about the task
@@ -36,37 +37,18 @@ class RandomizedLabels(FunctionClass):
     rate: float = setting(0.5, "probability that a shown label is replaced", at_least=0, at_most=1)
     by: Literal["marginal", "permutation"] = setting("marginal", "what replaces a label")
 
-    def __check_init__(self):
-        # Equinox runs this before the checks of `Fields`, so the base may still be a plain description of one.
-        if isinstance(self.base, FunctionClass) and self.base.points != self.points:
-            object.__setattr__(self, "base", dataclasses.replace(self.base, points=self.points))
-
     def problems(self):
-        if isinstance(self.base.x_space, Nothing):
-            yield Problem("base", f"{self.base.name} is a stream: it has no labels apart from what is predicted")
-        elif self.base.steps > 1:
-            yield Problem("base", f"{self.base.name} reveals {self.base.steps} targets per example, not one")
+        reason = _no_labels(self.base)
+        if reason:
+            yield Problem("base", f"the labels of {self.base.name} cannot be replaced: {reason}")
 
     @property
-    def x_space(self) -> Space:
-        return self.base.x_space
-
-    @property
-    def y_space(self) -> Space:
-        return self.base.y_space
+    def exchangeable(self) -> bool:
+        return self.base.exchangeable
 
     @property
     def bayes_kind(self) -> BayesKind:
         return BayesKind("none", "the posterior is a mixture over all subsets of labels that may have been replaced")
-
-    def sample_latent(self, key: PRNGKeyArray) -> PyTree:
-        return self.base.sample_latent(key)
-
-    def sample_inputs(self, latent: PyTree, key: PRNGKeyArray) -> Shaped[Array, "P *x"]:
-        return self.base.sample_inputs(latent, key)
-
-    def evaluate(self, latent: PyTree, xs: Shaped[Array, "N *x"]) -> Shaped[Array, "N *y"]:
-        return self.base.evaluate(latent, xs)
 
     def sample_outputs(self, latent: PyTree, xs: Shaped[Array, "P *x"], key: PRNGKeyArray) -> Shaped[Array, "P *y"]:
         return self.show(latent, xs, key).ys
@@ -87,5 +69,22 @@ class RandomizedLabels(FunctionClass):
             shown = intact.ys.at[order].set(intact.ys[shuffled])
         return Prompt(xs, shown, intact.latent, intact.scores, intact.scored)
 
-    def oracle(self, prompt: Prompt) -> Prediction:
-        return self.base.oracle(prompt)
+
+@Shift.registry.add("randomized-labels", papers=("campbell-2023",))
+class RandomizeLabels(Shift):
+    """A share of the shown labels is replaced by labels of other tasks; targets stay what they were."""
+
+    value: float = setting(0.2, "probability that a shown label is replaced", at_least=0, at_most=1)
+
+    def apply(self, task: FunctionClass) -> FunctionClass:
+        reason = _no_labels(task)
+        if reason:
+            raise NotAvailable(f"{self.name} cannot change {task.name}: {reason}")
+        return RandomizedLabels(points=task.points, base=task, rate=self.value)
+
+
+def _no_labels(task: FunctionClass) -> str:
+    """Why a class has no labels that could be replaced; empty where it has."""
+    if isinstance(task.x_space, Nothing):
+        return "it is a stream, without labels apart from what is predicted"
+    return f"it reveals {task.steps} targets per example, not one" if task.steps > 1 else ""

@@ -6,7 +6,6 @@ gives a function class with its own `bayes`, exact under the shifted law; `task.
 under the training law. The two are different floors.
 """
 
-import dataclasses
 from typing import Any, ClassVar
 
 import jax
@@ -15,11 +14,11 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Shaped
 
 from function_classes.base import BayesKind, FunctionClass, NotAvailable, Prediction, Prompt
 from function_classes.fields import ConfigError, Fields, Problem, setting
-from function_classes.linear import LinearRegression
 from function_classes.plain import parse as parse_value
 from function_classes.posteriors import HIGHEST
 from function_classes.registry import Registry
-from function_classes.spaces import Nothing, Real, Space
+from function_classes.spaces import Nothing, Real
+from function_classes.wrapped import Wrapped
 
 # Folded into the key of the inputs, for what a shift draws beside them.
 SHIFT = 0x5F
@@ -114,41 +113,6 @@ class Subspace(InputShift):
         return jnp.sqrt(dim / kept) * jnp.matmul(along, basis.T, precision=HIGHEST)
 
 
-@Shift.registry.add("label-noise", papers=("garg-2022",))
-class LabelNoise(Shift):
-    """The same class with noise_std = value."""
-
-    value: float = setting(1.0, "standard deviation of the label noise", at_least=0)
-
-    def apply(self, task: FunctionClass) -> FunctionClass:
-        return _with_field(self, task, ("noise_std",), lambda _: self.value)
-
-
-@Shift.registry.add("scale-task", papers=("garg-2022",))
-class ScaleTask(Shift):
-    """The same class with its function multiplied by value."""
-
-    value: float = setting(2.0, "factor on the function", above=0)
-
-    def apply(self, task: FunctionClass) -> FunctionClass:
-        scaled = _with_field(self, task, ("weight_std", "scale"), lambda old: old * self.value)
-        try:
-            return _with_field(self, scaled, ("weight_mean",), lambda old: old * self.value)
-        except NotAvailable:
-            return scaled
-
-
-def _with_field(shift: Shift, task: FunctionClass, names: tuple[str, ...], change: Any) -> FunctionClass:
-    """The task with the first of `names` that it has as a field changed; shifted inputs stay shifted."""
-    if isinstance(task, ShiftedInputs):
-        return dataclasses.replace(task, base=_with_field(shift, task.base, names, change))
-    fields = {field.name for field in dataclasses.fields(task)}
-    for name in names:
-        if name in fields:
-            return dataclasses.replace(task, **{name: change(getattr(task, name))})
-    raise NotAvailable(f"{shift.name} changes {' or '.join(names)}, which {task.name} does not have")
-
-
 def needs_two_coordinates(task: FunctionClass) -> str:
     """Empty, or why a shift of directions means nothing for a class with one input coordinate."""
     return "at least two input coordinates are needed, it has 1; try scale-inputs" if task.x_space.shape == (1,) else ""
@@ -168,12 +132,13 @@ def _fixed_inputs(task: FunctionClass) -> str:
 
 
 @FunctionClass.registry.add("shifted-inputs", papers=("garg-2022",))
-class ShiftedInputs(FunctionClass):
+class ShiftedInputs(Wrapped):
     """Any class x -> y whose inputs carry no evidence about the task, with its inputs transformed.
 
     Given the inputs nothing else changes, so the posterior of the base class, conditioned on the shifted inputs, is
     exact for the shifted law wherever it is exact for its own. `points` is also the base's.
 
+    >>> from function_classes.linear import LinearRegression
     >>> task = parse("scale-inputs=3").apply(LinearRegression(dim=2, points=4))
     >>> import jax
     >>> key = jax.random.key(0)
@@ -183,14 +148,7 @@ class ShiftedInputs(FunctionClass):
 
     lesson = "Conditioned on other inputs the same posterior is exact; learners with a tuned rate are not."
 
-    points: int = setting(16, "positions in a prompt", at_least=1)
-    base: FunctionClass = setting(LinearRegression(), "the class whose inputs are changed")
     shift: Shift = setting(ScaleInputs(), "what happens to every input")
-
-    def __check_init__(self):
-        # Equinox runs this before the checks of `Fields`, so the base may still be a plain description of one.
-        if isinstance(self.base, FunctionClass) and self.base.points != self.points:
-            object.__setattr__(self, "base", dataclasses.replace(self.base, points=self.points))
 
     def problems(self):
         if not isinstance(self.shift, InputShift):
@@ -202,18 +160,6 @@ class ShiftedInputs(FunctionClass):
             yield Problem("base", f"the inputs of {self.base.name} cannot be changed: {reason}")
 
     @property
-    def x_space(self) -> Space:
-        return self.base.x_space
-
-    @property
-    def y_space(self) -> Space:
-        return self.base.y_space
-
-    @property
-    def steps(self) -> int:
-        return self.base.steps
-
-    @property
     def input_law(self) -> Any:
         return self.shift, self.base.input_law
 
@@ -221,16 +167,14 @@ class ShiftedInputs(FunctionClass):
     def bayes_kind(self) -> BayesKind:
         return self.base.bayes_kind
 
-    def sample_latent(self, key: PRNGKeyArray) -> PyTree:
-        return self.base.sample_latent(key)
+    @property
+    def exchangeable(self) -> bool:
+        return self.base.exchangeable and not (isinstance(self.shift, InputShift) and self.shift.query_alone)
 
     def sample_inputs(self, latent: PyTree, key: PRNGKeyArray) -> Float[Array, "P D"]:
         if not isinstance(self.shift, InputShift):
             raise NotAvailable(f"{self.shift.name} does not act on inputs")
         return self.shift.transform(self.base.sample_inputs(latent, key), jax.random.fold_in(key, SHIFT))
-
-    def evaluate(self, latent: PyTree, xs: Float[Array, "N D"]) -> Shaped[Array, "N *y"]:
-        return self.base.evaluate(latent, xs)
 
     def sample_outputs(self, latent: PyTree, xs: Float[Array, "P D"], key: PRNGKeyArray) -> Shaped[Array, "P *y"]:
         return self.base.sample_outputs(latent, xs, key)
@@ -245,9 +189,6 @@ class ShiftedInputs(FunctionClass):
 
     def bayes(self, prompt: Prompt) -> Prediction:
         return self.base.bayes(prompt)
-
-    def oracle(self, prompt: Prompt) -> Prediction:
-        return self.base.oracle(prompt)
 
     def log_predictive(self, prompt: Prompt) -> Float[Array, "P *s"]:
         return self.base.log_predictive(prompt)

@@ -8,13 +8,12 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.base import BayesKind, FunctionClass, NotAvailable, Prediction, Prompt
 from function_classes.fields import setting
-from function_classes.inputs import Gaussian, InputLaw, unfit
 from function_classes.posteriors import HIGHEST, LinearPosterior, linear_filter, log_normal
-from function_classes.spaces import Real
+from function_classes.vectors import NoisyNumbers, VectorInputs
 
 
 @FunctionClass.registry.add("sliding-window", papers=("campbell-2023",))
-class SlidingWindow(FunctionClass):
+class SlidingWindow(VectorInputs, NoisyNumbers):
     """y_i = f(x_i, x_{i-1}, ..., x_{i-n+1}) + noise_std e_i with n = `window`; inputs before the first are 0.
 
     separate: f = sum_j w_j'x_{i-j},  w_j ~ N(0, weight_std^2 I) independent: n dim weights.
@@ -32,25 +31,15 @@ class SlidingWindow(FunctionClass):
 
     lesson = "Ridge on stacked lags is Bayes; whoever reads the last input alone keeps (n - 1) / n of the variance."
 
-    dim: int = setting(5, "number of input coordinates", at_least=1)
     points: int = setting(32, "positions in a prompt", at_least=1)
     window: int = setting(3, "how many inputs y depends on, the last one among them", at_least=1)
     function: Literal["separate", "shared", "relu"] = setting("separate", "how the inputs of a window act")
     hidden: int = setting(32, "hidden units; read by relu alone", at_least=1)
-    noise_std: float = setting(0.1, "standard deviation of the label noise, in the unit of y", at_least=0)
     weight_std: float = setting(1.0, "standard deviation of every (output) weight", above=0)
-    inputs: InputLaw = setting(Gaussian(), "law of the inputs")
-
-    def problems(self):
-        return unfit(self.inputs, self.dim)
 
     @property
-    def x_space(self) -> Real:
-        return Real((self.dim,))
-
-    @property
-    def y_space(self) -> Real:
-        return Real()
+    def exchangeable(self) -> bool:
+        return self.window == 1
 
     @property
     def bayes_kind(self) -> BayesKind:
@@ -67,9 +56,6 @@ class SlidingWindow(FunctionClass):
         hidden = jax.random.normal(first, (self.hidden, self.window * self.dim))
         return hidden, self.weight_std * jax.random.normal(second, (self.hidden,))
 
-    def sample_inputs(self, latent: object, key: PRNGKeyArray) -> Float[Array, "P D"]:
-        return self.inputs.sample(key, self.points, self.dim)
-
     def lags(self, xs: Float[Array, "N D"]) -> Float[Array, "N F"]:
         """What f reads at every position: [x_i; ...; x_{i-n+1}], or their sum for shared weights."""
         padded = jnp.concatenate([jnp.zeros((self.window - 1, xs.shape[1]), xs.dtype), xs])
@@ -84,9 +70,6 @@ class SlidingWindow(FunctionClass):
             active = jnp.maximum(jnp.matmul(self.lags(xs), hidden.T, precision=HIGHEST), 0)
             return jnp.sqrt(2 / self.hidden) * jnp.matmul(active, outer, precision=HIGHEST)
         return jnp.matmul(self.lags(xs), jnp.asarray(latent).reshape(-1), precision=HIGHEST)
-
-    def sample_outputs(self, latent: object, xs: Float[Array, "P D"], key: PRNGKeyArray) -> Float[Array, "P"]:
-        return self.evaluate(latent, xs) + self.noise_std * jax.random.normal(key, xs.shape[:1])
 
     def posterior(self, prompt: Prompt) -> LinearPosterior:
         """Of the weights on the lags. Raises NotAvailable for relu."""

@@ -16,8 +16,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from function_classes.base import BayesKind, FunctionClass, NotAvailable, Prediction, Prompt
 from function_classes.fields import setting
-from function_classes.linear_functions import LinearFunctions, too_many
+from function_classes.linear_functions import too_many
 from function_classes.posteriors import log_normal
+from function_classes.vectors import NoisyNumbers, VectorInputs
 
 _MOST_BOXES = 200_000
 
@@ -57,7 +58,7 @@ def boxes(dim: int, levels: int) -> Boxes:
 
 
 @FunctionClass.registry.add("decision-tree", papers=("garg-2022",))
-class DecisionTree(LinearFunctions):
+class DecisionTree(VectorInputs, NoisyNumbers):
     """Complete binary trees: every node of `levels` levels asks whether x_i > 0, i uniform on the coordinates (with
     repetition), and every leaf has a value N(0, scale^2). y = f(x) + noise_std e, and E[f^2] = scale^2.
 
@@ -79,7 +80,6 @@ class DecisionTree(LinearFunctions):
     lesson = "Bayes sums over all trees by one recursion over boxes; neighbors and linear learners stay far above it."
 
     dim: int = setting(4, "number of input coordinates", at_least=1)
-    noise_std: float = setting(0.1, "standard deviation of the label noise, in the unit of y", at_least=0)
     levels: int = setting(3, "levels of inner nodes; the paper has 4", at_least=1, at_most=10)
     scale: float = setting(1.0, "standard deviation of every leaf", above=0)
 

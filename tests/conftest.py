@@ -57,6 +57,11 @@ def _room_for_programs():
     """Every compiled program maps memory, and Linux allows a process 65,530 maps: beyond them the compiler crashes. A
     worker that has run many files forgets its programs; the cache on disk has them still."""
     yield
+    make_room()
+
+
+def make_room() -> None:
+    """Forgets compiled programs where there are too many."""
     maps = Path("/proc/self/maps")
     if maps.exists() and len(maps.read_bytes().splitlines()) > MAPS:
         jax.clear_caches()

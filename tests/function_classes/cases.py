@@ -119,6 +119,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     "linear-mixture": (
         {"dim": 3, "regressors": 3, "probabilities": (0.6, 0.3, 0.1), "scale": 2.0, "regressor_seed": 4},
     ),
+    "interpolated-pool": ({"dim": 3, "pool_size": 4, "pool_seed": 3, "share": 0.2, "noise_std": 1.0},),
     "linear-pool": ({"dim": 3, "pool_size": 5, "pool_seed": 3, "weight_std": 2.0, "noise_std": 1.0},),
     "linear-regression": ({"dim": 3, "noise_std": 1.0, "weight_std": 0.5, "weight_mean": 0.7, "inputs": "uniform"},),
     "low-rank": ({"dim": 16, "rank": 2, "weight_std": 0.3},),
@@ -163,6 +164,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"base": {"name": "linear-regression", "dim": 2, "weight_mean": 0.4}, "by": "permutation", "rate": 0.6},
     ),
     "relu-network": ({"dim": 2, "hidden": 3, "scale": 0.7, "noise_std": 0.3},),
+    "shuffled-order": ({"base": "markov"}, {"base": {"name": "nearest-neighbor", "dim": 4}}),
     "shifted-inputs": (
         {"base": GP, "shift": {"name": "mean-shift", "value": 0.7}},
         {"shift": {"name": "subspace", "value": 0.7}},

@@ -18,7 +18,7 @@ import function_classes as fc
 from function_classes import FunctionClass, Nothing, Prompt, Real, Signs, Symbols
 from function_classes.fields import build
 from function_classes.plain import dump
-from tests.conftest import rotate
+from tests.conftest import make_room, rotate
 from tests.function_classes.cases import POINTS, PROMPTS, REPEATED, VARIANTS, Case, cases, value_shape
 from tests.harness import Interventions, beats_bayes, gradient_leaks
 
@@ -36,10 +36,12 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("case", [(n, i) for _, n, i in found], ids=[label for label, _, _ in found], indirect=True)
 
 
-@pytest.fixture
-def case(request) -> Case:
+@pytest.fixture(scope="module")
+def case(request):
+    """One case after the other goes through all tests, so that its programs are compiled once and can be forgotten."""
     name, index = request.param
-    return cases(name)[index]
+    yield cases(name)[index]
+    make_room()
 
 
 def exact(case: Case) -> Case:
@@ -179,7 +181,8 @@ def test_input_density_is_relative_to_inputs_that_say_nothing(case):
     p / p_free, a divergence, is positive."""
     if not informative(case):
         pytest.skip("inputs say nothing about the task")
-    found = np.asarray(jax.jit(jax.vmap(case.task.log_input_density))(case.prompts), np.float64)
+    program = case.__dict__.setdefault("inputs", jax.jit(jax.vmap(case.task.log_input_density)))
+    found = np.asarray(program(case.prompts), np.float64)
     ratios = np.exp(-found)
     assert np.all(ratios.mean(0) <= 1 + 5 * ratios.std(0, ddof=1) / np.sqrt(PROMPTS) + 1e-5)
     total = found.sum(1)
@@ -226,13 +229,38 @@ def test_log_predictive_is_a_density_that_no_other_prior_beats(case):
     assert np.all(np.isfinite(own))
     for factor in (0.6, 1.5):
         for task in case.perturbed(factor):
-            other = other_log_predictive(case, task)
+            other = other_log_predictive(case, task, case.prompts)
             assert not beats_bayes(-other, own, nats=True).beats, task
 
 
-def other_log_predictive(case: Case, task: FunctionClass) -> np.ndarray:
+def other_log_predictive(case: Case, task: FunctionClass, prompts: Prompt) -> np.ndarray:
     program = case.__dict__.setdefault("other", jax.jit(jax.vmap(lambda t, p: t.log_predictive(p), (None, 0))))
-    return np.asarray(program(task, case.prompts), np.float64)
+    return np.asarray(program(task, prompts), np.float64)
+
+
+def test_order_counts_only_where_the_class_says_so(case):
+    """Exchangeable examples have one probability in every order, by the chain rule over the class's own predictives;
+    a sequence has another one somewhere."""
+    exact(case)
+    order = np.random.default_rng(0).permutation(POINTS)
+    prompts = case.prompts
+    # The latent stays: the same task made the same examples.
+    shuffled = Prompt(prompts.xs[:, order], prompts.ys[:, order], prompts.latent)
+    first, second = (joint(case, p) for p in (Prompt(prompts.xs, prompts.ys, prompts.latent), shuffled))
+    gaps = np.abs(np.where(first == second, 0.0, first - second))
+    if case.task.exchangeable:
+        assert np.all(gaps <= 1e-3 * (1 + np.abs(first)))
+    else:
+        assert np.max(gaps) > 0.1
+
+
+def joint(case: Case, prompts: Prompt) -> np.ndarray:
+    """(N,) log p(x, y) of whole prompts, up to what no task changes."""
+    outputs = other_log_predictive(case, case.task, prompts).reshape(PROMPTS, -1).sum(1)
+    if not informative(case):
+        return outputs
+    program = case.__dict__.setdefault("inputs", jax.jit(jax.vmap(case.task.log_input_density)))
+    return outputs + np.asarray(program(prompts), np.float64).sum(1)
 
 
 def test_nobody_beats_bayes(case):

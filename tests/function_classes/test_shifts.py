@@ -49,6 +49,49 @@ def test_noise_and_task_are_fields():
     assert shifts.parse("scale-task=3").apply(fc.get("gaussian-process", scale=0.5)).scale == 1.5
 
 
+@pytest.mark.parametrize(
+    ("text", "name", "fields"),
+    [
+        ("input-density=0.7", "parity", {"plus": 0.7}),
+        ("input-density=0.2", "cellular-automaton", {"density": 0.2}),
+        ("literal-density=0.6", "conjunction", {"literal": 0.6}),
+        ("forced-inputs", "disjunction", {"forced": 0.0}),
+        ("randomized-labels=0.3", "parity", {"base": "parity", "rate": 0.3}),
+    ],
+)
+def test_laws_of_discrete_prompts_are_fields(text, name, fields):
+    plain = fc.get(name, points=9)
+    changed = "randomized-labels" if "rate" in fields else name
+    base = {"base": plain} if "base" in fields else {}
+    assert shifts.parse(text).apply(plain) == fc.get(changed, points=9, **fields | base)
+
+
+def test_a_wrapper_stays_around_the_changed_class():
+    wrapped = fc.get("randomized-labels", base="conjunction", points=9)
+    changed = shifts.parse("literal-density=0.6").apply(wrapped)
+    assert (changed.name, changed.base.literal, changed.points) == ("randomized-labels", 0.6, 9)
+
+
+def test_shuffled_prompts_are_the_same_examples_in_all_orders():
+    """Every position goes everywhere equally often, with its inputs, its target and its weight."""
+    plain = fc.get("randomized-labels", base="sliding-window", points=4)
+    task = shifts.parse("shuffled-order").apply(plain)
+    prompts = task.batch(jax.random.key(5), 6000)
+    made = jax.vmap(lambda i: _unshuffled(plain, task, jax.random.fold_in(jax.random.key(5), i)))(jnp.arange(6000))
+    place = np.argmax(np.asarray(prompts.ys)[:, :, None] == np.asarray(made.ys)[:, None, :], 2)
+    counts = np.stack([(place == k).mean(0) for k in range(4)])
+    np.testing.assert_allclose(counts, 0.25, atol=5 * np.sqrt(0.25 * 0.75 / 6000))
+    for name in ("xs", "targets"):
+        moved = np.stack([a[p] for a, p in zip(np.asarray(getattr(made, name)), place, strict=True)])
+        np.testing.assert_array_equal(moved, getattr(prompts, name))
+
+
+def _unshuffled(plain, task, key):
+    """What `sample` made before it was shuffled."""
+    latent, prompt = jax.random.split(key)
+    return plain.sample_prompt(task.sample_latent(latent), jax.random.split(prompt)[0])
+
+
 def test_shifts_compose_and_stay_exact():
     """Noise reaches the class under shifted inputs, and inputs may be shifted twice."""
     task = LINEAR
@@ -87,6 +130,14 @@ def test_a_process_keeps_its_values_under_shifted_inputs():
         ("label-noise", fc.get("markov"), "noise_std"),
         ("scale-task", fc.get("chain-of-thought"), "weight_std or scale"),
         ("skewed-inputs", fc.get("gaussian-process"), "two input coordinates"),
+        ("label-noise", fc.get("conjunction"), "randomized-labels replaces some"),
+        ("literal-density", fc.get("sparse-disjunction"), "literal, which sparse-disjunction does not have"),
+        ("input-density", LINEAR, "plus or density"),
+        ("forced-inputs", fc.get("parity"), "forced"),
+        ("shuffled-order", LINEAR, "exchangeable; sliding-window is not"),
+        ("randomized-labels", fc.get("markov"), "stream"),
+        ("interpolate-tasks", LINEAR, "linear-pool does"),
+        ("interpolate-tasks", fc.get("linear-pool", pool_size=1), "the pool has one"),
     ],
 )
 def test_senseless_shifts_are_refused_with_the_reason(text, task, words):
