@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from icl.console import measuring
 from icl.console.arguments import ANYTHING, RUNS, AsJson, Fitted, ForClass, Out, Report, RunName, Scale, Steps
 
 app = typer.Typer(
@@ -264,23 +265,7 @@ def cite(name: RunName = "last", out: Out = RUNS) -> None:
     typer.echo(reading.cite(name, out))
 
 
-@app.command()
-def doctor(as_json: AsJson = False) -> None:
-    """Check the installation: versions, devices, speed of one matrix product, where runs and programs are kept."""
-    from icl.console import machine
-
-    typer.echo(machine.doctor(as_json))
-
-
-@app.command()
-def bench(
-    what: Annotated[str, typer.Argument(help="all, training, references, packing, sampling or startup")] = "all",
-    as_json: AsJson = False,
-) -> None:
-    """Time training steps, references, packing and sampling, beside this machine's matmul rate."""
-    from icl.console import bench as benchmark
-
-    typer.echo(benchmark.report(what, as_json))
+measuring.add(app)
 
 
 def _exit(code: int) -> None:

@@ -1,7 +1,7 @@
 """What every test runs under: strict dtypes and ranks, warnings as errors, executed annotations, two CPU devices.
 
 Contract tests run over registries. By default a share of the members runs that rotates from day to day: a third, or
-about a dozen where there are many (all of them with fewer than six). `--full` runs all, `--day N` repeats the share of
+about nine where there are many (all of them with fewer than six). `--full` runs all, `--day N` repeats the share of
 the day that the report header names.
 """
 
@@ -32,7 +32,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 pytest.register_assert_rewrite("tests.harness")
 
 # Members of one registry whose contracts run in one run, where there are many.
-MEMBERS = 12
+MEMBERS = 9
 # Maps of memory above which a test process forgets its compiled programs.
 MAPS = int(os.environ.get("ICL_TEST_MAPS", 25_000))
 
@@ -73,9 +73,9 @@ def current_day(config: pytest.Config) -> int:
     return datetime.date.today().toordinal() if chosen is None else chosen
 
 
-def rotate(config: pytest.Config, members: tuple[str, ...]) -> tuple[str, ...]:
-    """The members whose contracts run now."""
+def rotate(config: pytest.Config, members: tuple[str, ...], size: int = MEMBERS) -> tuple[str, ...]:
+    """The members whose contracts run now: about `size`, or a third where that is less."""
     if config.getoption("--full") or len(members) < 6:
         return members
-    shares = max(3, round(len(members) / MEMBERS))
+    shares = max(3, round(len(members) / size))
     return members[current_day(config) % shares :: shares]

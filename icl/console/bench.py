@@ -24,6 +24,7 @@ def report(what: str, as_json: bool) -> str:
     """Runs the named part, or all of them. Raises ConfigError for an unknown part."""
     parts = {
         "training": training,
+        "mixers": mixers,
         "references": references,
         "packing": packing,
         "sampling": sampling,
@@ -100,6 +101,37 @@ def training() -> list[Row]:
     garg = {"dim": 20, "points": 41, "noise_std": 0.0, "depth": 3, "heads": 2, "layout": "interleaved", "init": "gpt2"}
     config = Config.create("linear-regression", optimizer="adam", **garg)
     rows.append({"model": "tiny Garg (depth 3, dim 20, 41 points)", **_step(config)})
+    return rows
+
+
+def mixers(tokens: int = 82, width: int = 64, batch: int = 64) -> list[Row]:
+    """One layer of every mixer, forward and backward, against softmax attention, beside six operations per parameter
+    and token at the rate of a matrix product (which leaves out what a mixer does between tokens)."""
+    import equinox as eqx
+    import jax
+    import jax.numpy as jnp
+
+    from icl import ranking
+    from icl.console.machine import matmul_rate
+    from icl.models.mixers import MixerConfig
+    from icl.models.mixers.base import Place
+
+    place, rate, rows, usual = Place(width, 8, 4, tokens), matmul_rate(), [], 1.0
+    x = jax.random.normal(jax.random.key(0), (batch, tokens, width))
+    for name in sorted(MixerConfig.registry.names(), key=lambda name: name != "softmax"):
+        config = MixerConfig.registry.get(name)
+        mixer = config.make(place, key=jax.random.key(1))
+        step = eqx.filter_jit(eqx.filter_grad(lambda pair: jnp.sum(pair[0].batched(pair[1], None, None) ** 2)))
+        start = time.perf_counter()
+        jax.block_until_ready(jax.tree.leaves(step((mixer, x))))
+        compiled = time.perf_counter() - start
+        seconds = _seconds(lambda: jax.tree.leaves(step((mixer, x))))  # noqa: B023
+        parameters, state = ranking.sizes(config, place)
+        floor = 6 * parameters * batch * tokens / rate
+        usual = usual if rows else seconds  # softmax comes first
+        row = {"mixer": name, "ms": round(1e3 * seconds, 2), "of softmax": round(seconds / usual, 2)}
+        row |= {"matmul floor ms": round(1e3 * floor, 2), "parameters": parameters, "state bytes": state}
+        rows.append(row | {"compile s": round(compiled, 1)})
     return rows
 
 

@@ -184,7 +184,7 @@ class Network(eqx.Module):
         return self.say(self.norm(x))
 
     def say(self, x: Float[Array, "*B R E"]) -> Float[Array, "*B R O"]:
-        """The read-out without its norm. The last channel of a tied read-in is the start token's, which is no output."""
+        """The read-out without its norm. The last channel of a tied read-in is the start token's, never an output."""
         return affine(x, self.embed.weight[:-1].T, None) if self.head is None else self.head(x)
 
     def _enter(self, tokens: Float[Array, "*B T F"], position_ids: Int[Array, "T"] | np.ndarray):

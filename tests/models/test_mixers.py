@@ -11,6 +11,7 @@ from icl.models import Learner, ModelConfig
 from icl.models.mixers import Mixer, MixerConfig
 from icl.models.mixers.base import Place, reset
 from icl.models.mixers.linear import weigh
+from tests.conftest import rotate
 from tests.harness import Interventions
 
 T, E = 6, 8
@@ -31,6 +32,13 @@ MEMBERS |= {
 MUTE = {"identity", "pooling of a window"}
 
 
+def pytest_generate_tests(metafunc):
+    """Contracts of a share of the mixers, with all their variants."""
+    if "name" in metafunc.fixturenames and "member" not in metafunc.fixturenames:
+        names = rotate(metafunc.config, MixerConfig.registry.names())
+        metafunc.parametrize("name", [m for m, fields in MEMBERS.items() if fields.get("name", m) in names])
+
+
 def make(member: str, place: Place = PLACE) -> Mixer:
     fields = {"name": member, **MEMBERS[member]}
     mixer = MixerConfig.registry.get(fields.pop("name"), **fields).make(place, key=jax.random.key(0))
@@ -49,7 +57,6 @@ def stepped(mixer: Mixer, x: jax.Array) -> jax.Array:
 
 
 @pytest.mark.parametrize("mask", MASKS)
-@pytest.mark.parametrize("name", MEMBERS)
 def test_both_paths_agree_and_hidden_tokens_add_nothing(name, mask):
     mixer, visible = make(name), MASKS[mask]
     if visible is not None and not mixer.supports_visibility:
@@ -76,7 +83,6 @@ def test_both_paths_agree_and_hidden_tokens_add_nothing(name, mask):
             assert np.isnan(np.asarray(run(x.at[:, j].set(jnp.nan))[0])[:, seen[:, j]]).all()
 
 
-@pytest.mark.parametrize("name", MEMBERS)
 def test_steps_prefixes_and_the_parallel_form_are_one_function(name):
     """Also in their gradients, which exist in float32 and in bfloat16."""
     mixer = make(name)
@@ -104,15 +110,15 @@ def test_steps_prefixes_and_the_parallel_form_are_one_function(name):
     assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(coarse))
 
 
-@pytest.mark.parametrize("name", ["s4d", "dss", "s5", "lru", "hyena", "base-conv"])
-def test_long_sequences_take_another_way_to_the_same_outputs(name):
+@pytest.mark.parametrize("member", ["s4d", "dss", "s5", "lru", "hyena", "base-conv"])
+def test_long_sequences_take_another_way_to_the_same_outputs(member):
     """Blocks and the frequency domain beyond 256 tokens."""
     length = 300
-    mixer = make(name, PLACE._replace(length=length))
+    mixer = make(member, PLACE._replace(length=length))
     x = jax.random.normal(jax.random.key(6), (length, E))
     whole, first = jax.jit(lambda x: (mixer(x), mixer(x[:200])))(x)
     np.testing.assert_allclose(whole[:200], first, atol=1e-4 * float(jnp.max(jnp.abs(whole))))
-    last = whole[-1] if name in ("hyena", "base-conv") else stepped(mixer, x)[-1]
+    last = whole[-1] if member in ("hyena", "base-conv") else stepped(mixer, x)[-1]
     np.testing.assert_allclose(last, whole[-1], atol=1e-4 * float(jnp.max(jnp.abs(whole))))
 
 
@@ -129,10 +135,9 @@ def test_a_reset_state_begins_a_new_sequence():
     )
 
 
-@pytest.mark.parametrize("name", [n for n in MixerConfig.registry.names() if n != "softmax"])
 def test_a_transformer_with_it_leaks_nothing(name):
-    """With softmax, its usual mixer, the transformer has tests of its own."""
-    config = ModelConfig.registry.get("transformer", depth=2, width=E, heads=2, mixer=name)
+    mixer = {"name": name, **MEMBERS[name]}
+    config = ModelConfig.registry.get("transformer", depth=2, width=E, heads=2, mixer=mixer)
     learner: Learner = config.make(TASK, key=jax.random.key(3))
     prompts = TASK.batch(jax.random.key(4), 2)
     assert not any(Interventions(learner, prompts).leaks().values())

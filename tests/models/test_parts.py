@@ -53,7 +53,7 @@ def test_without_norms_the_network_is_its_linear_maps_and_products():
 def test_every_block_has_the_mixer_it_was_given():
     kinds = [type(block.mixer).__name__ for block in learner().network.blocks]
     assert kinds == ["LinearHeads", "Attention"]
-    with pytest.raises(ConfigError, match="one for each of the 3 blocks, got 2"):
+    with pytest.raises(ConfigError, match="one for each of the 3 layers, got 2"):
         Config.create(TASK, **{**FIELDS, "depth": 3})
     with pytest.raises(ConfigError, match="did you mean 'softmax'"):
         Config.create(TASK, depth=1, mixers=("softmaxx",))

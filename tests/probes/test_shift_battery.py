@@ -31,7 +31,8 @@ def test_every_registered_shift_is_in_the_battery():
     laws, skipped = probes.get("shift-battery").laws(TASK.bayes, TASK)
     assert {name.split("=")[0] for name in (*laws, *skipped)} == {"training law", "longer prompts", *shifts.names()}
     # Five examples span the three dimensions, so that no query is orthogonal to them.
-    assert set(skipped) == {"orthogonal-query"}
+    discrete = {"input-density", "literal-density", "forced-inputs", "shuffled-order", "interpolate-tasks"}
+    assert {name.split("=")[0] for name in skipped} == {"orthogonal-query", "randomized-labels", *discrete}
     assert laws["scale-task=2"].weight_std == 2
 
 

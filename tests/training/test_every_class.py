@@ -11,7 +11,7 @@ from tests.conftest import rotate
 
 
 def pytest_generate_tests(metafunc):
-    metafunc.parametrize("name", rotate(metafunc.config, fc.names()))
+    metafunc.parametrize("name", rotate(metafunc.config, fc.names(), size=5))
 
 
 def test_one_step_is_finite_and_moves_the_weights(name):

@@ -19,6 +19,9 @@ class Aaren(FastWeightsConfig):
     does not depend on the token, so it cannot look anything up.
     """
 
+    cost = "T^2 E"
+    expected = "averaging"
+
     def make(self, place: Place, *, key: PRNGKeyArray) -> Mixer:
         return AarenMixer(place, key=key)
 

@@ -82,6 +82,9 @@ class MixerConfig(Fields):
     supports_visibility: ClassVar[bool] = False
     ordered: ClassVar[bool] = False
     bounded: ClassVar[bool] = False
+    # How the parallel form grows with the tokens T (width E, state N), and which tasks of `icl rank` it should learn.
+    cost: ClassVar[str] = ""
+    expected: ClassVar[str] = ""
 
     def refuses(self, width: int, heads: int) -> str | None:
         """None, or why the sizes do not fit."""

@@ -16,6 +16,8 @@ class BaseConv(MixerConfig):
     output map W_o, so that a block starts as others do, and no residual of its own.
     """
 
+    cost = "T^2 E"
+    expected = "recency, associative recall"
     bounded = True
 
     def make(self, place: Place, *, key: PRNGKeyArray) -> Mixer:

@@ -24,6 +24,8 @@ class DeltaNet(FastWeightsConfig):
     """Unit queries and keys from silu of a short convolution, b_t = sigmoid(w'x_t) in (0, 1), or (0, 2) where
     `negative` lets the eigenvalue 1 - b of a step be negative; RMS norm per head, no gate on the output."""
 
+    cost = "T^2 E"
+    expected = "averaging, recency, associative recall"
     window: int = setting(4, "tokens that the short convolution reads", at_least=1)
     negative: bool = setting(False, "b in (0, 2): a step may overshoot")
 
@@ -36,6 +38,8 @@ class GatedDeltaNet(FastWeightsConfig):
     """`deltanet` that also forgets: a_t = exp(-exp(A) softplus(w'x_t + b)) for every head, and a silu gate on the
     output."""
 
+    cost = "T^2 E"
+    expected = "averaging, recency, associative recall"
     window: int = setting(4, "tokens that the short convolution reads", at_least=1)
 
     def make(self, place: Place, *, key: PRNGKeyArray) -> Mixer:

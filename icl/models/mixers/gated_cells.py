@@ -19,6 +19,8 @@ class LSTM(MixerConfig):
     residual stream. Its parallel form is the recurrence itself, token after token.
     """
 
+    cost = "T E^2, one token after the other"
+    expected = "averaging, recency"
     hidden: int | None = setting(None, "size of the cell; none: width", at_least=1)
 
     def make(self, place: Place, *, key: PRNGKeyArray) -> Mixer:
@@ -30,6 +32,8 @@ class GRU(MixerConfig):
     """h_t = (1 - z) n + z h_{t-1} with n = tanh(W x + b + r (U h_{t-1} + b')), and r, z = sigmoid(W x + U h_{t-1} + b);
     y_t = W h_t + b, as for `lstm`."""
 
+    cost = "T E^2, one token after the other"
+    expected = "averaging, recency"
     hidden: int | None = setting(None, "size of the cell; none: width", at_least=1)
 
     def make(self, place: Place, *, key: PRNGKeyArray) -> Mixer:

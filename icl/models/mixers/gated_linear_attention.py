@@ -21,6 +21,8 @@ class GatedLinearAttention(FastWeightsConfig):
     The parallel form is the recurrence: the form by products divides by running products of decays, which vanish.
     """
 
+    cost = "T E^2 / H, one token after the other"
+    expected = "averaging, recency"
     rank: int = setting(16, "rank of the map to the decays", at_least=1)
 
     def make(self, place: Place, *, key: PRNGKeyArray) -> Mixer:

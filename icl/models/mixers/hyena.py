@@ -27,6 +27,8 @@ class Hyena(MixerConfig):
     it. Convolutions of up to 256 tokens are exactly causal.
     """
 
+    cost = "T^2 E"
+    expected = "recency, associative recall"
     bounded = True
     order: int = setting(2, "n: gates, of which n - 1 follow a convolution", at_least=2)
     codes: int = setting(5, "channels of the code of a lag, odd", at_least=3)

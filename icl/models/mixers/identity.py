@@ -11,6 +11,8 @@ from icl.models.mixers.base import Mixer, MixerConfig, Place, Visible
 class Identity(MixerConfig):
     """y_t = 0: the residual stream passes unchanged, so a network of these predicts from its own token alone."""
 
+    cost = "0"
+    expected = "nothing"
     supports_visibility = True
 
     def make(self, place: Place, *, key: PRNGKeyArray) -> Mixer:

@@ -24,6 +24,8 @@ class LinearAttention(MixerConfig):
     sum_j (k_j' q_i), a mean of values with weights of any sign, and gives 0 where that sum is 0.
     """
 
+    cost = "T^2 E"
+    expected = "averaging, recency"
     supports_visibility = True
     normalizer: Normalizer = setting("none", f"what the sum is divided by: {DIVISORS}")
     key_size: int | None = setting(None, "size of a head, K; none: width / heads", at_least=1)

@@ -27,6 +27,8 @@ class Mamba(MixerConfig):
     steps log-uniform in [.001, .1]. A is kept below -1e-4. The parallel form is the recurrence.
     """
 
+    cost = "T E N, one token after the other"
+    expected = "averaging, recency, associative recall"
     states: int = setting(16, "states per channel", at_least=1)
     expand: int = setting(2, "channels per unit of width", at_least=1)
     window: int = setting(4, "tokens that the short convolution reads", at_least=1)

@@ -21,6 +21,8 @@ class MergedLinear(MixerConfig):
     converges where s^2 |Gamma|_op sqrt(D) < 2. These weights need the width to end with y.
     """
 
+    cost = "T^2 E"
+    expected = "averaging"
     supports_visibility = True
     normalizer: Normalizer = setting("count", f"what the sum is divided by: {DIVISORS}")
     start: float = setting(0.1, "s, the size of the weights at the start", above=0)

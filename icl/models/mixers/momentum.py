@@ -18,6 +18,8 @@ class MomentumAttention(MixerConfig):
     momentum = 0 is `softmax`, bit for bit. The recursion is m_t = momentum (m_{t-1} + v_{t-1}).
     """
 
+    cost = "T^2 E"
+    expected = "everything"
     ordered = True
     momentum: float = setting(0.5, "share of the sum that every token keeps", at_least=0, below=1)
 

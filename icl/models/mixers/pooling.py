@@ -16,6 +16,8 @@ class Pooling(MixerConfig):
     Without parameters. Places before the first token do not count.
     """
 
+    cost = "T^2 E"
+    expected = "averaging"
     window: int | None = setting(None, "tokens in the mean; none: all so far", at_least=1)
 
     def make(self, place: Place, *, key: PRNGKeyArray) -> Mixer:

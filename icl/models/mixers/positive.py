@@ -27,6 +27,9 @@ class PositiveScores(MixerConfig):
 class ReluAttention(PositiveScores):
     """sum_j v_j max(q_i'k_j / sqrt(K), 0) / n over the visible tokens j, n the number of visible context tokens."""
 
+    cost = "T^2 E"
+    expected = "averaging, recency, associative recall"
+
     def make(self, place: Place, *, key: PRNGKeyArray) -> "PositiveHeads":
         return PositiveHeads(place, "relu", key=key)
 
@@ -34,6 +37,9 @@ class ReluAttention(PositiveScores):
 @MixerConfig.registry.add("positive-linear", papers=("katharopoulos-2020",))
 class PositiveLinear(PositiveScores):
     """sum_j v_j phi(k_j)'phi(q_i) / sum_j phi(k_j)'phi(q_i) with phi = elu + 1: linear attention with a normalizer."""
+
+    cost = "T^2 E"
+    expected = "averaging, recency"
 
     def make(self, place: Place, *, key: PRNGKeyArray) -> "PositiveHeads":
         return PositiveHeads(place, "features", key=key)

@@ -18,6 +18,9 @@ class Retention(FastWeightsConfig):
     with D_ts = g^(t - s). Deviations: RMS norm without a mean in place of group norm; values as wide as keys.
     """
 
+    cost = "T^2 E"
+    expected = "averaging, recency, associative recall"
+
     def make(self, place: Place, *, key: PRNGKeyArray) -> Mixer:
         return RetentionMixer(place, key=key)
 

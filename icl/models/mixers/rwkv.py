@@ -18,6 +18,9 @@ class RWKV(MixerConfig):
     relative to the largest. The parallel form is the recurrence.
     """
 
+    cost = "T E^2, one token after the other"
+    expected = "averaging, recency"
+
     def make(self, place: Place, *, key: PRNGKeyArray) -> Mixer:
         return RWKVMixer(place, key=key)
 

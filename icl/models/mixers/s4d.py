@@ -41,6 +41,8 @@ class S4D(StateSpaceConfig):
     parallel form is a convolution with kernel K_l = 2 Re(sum_n c'_n exp(l step lambda_n)).
     """
 
+    cost = "T^2 E"
+    expected = "averaging, recency"
     modes: int = setting(16, "complex states per channel, each with its conjugate", at_least=1)
     spectrum: Literal["lin", "inv"] = setting("lin", "where the frequencies start")
 
@@ -62,6 +64,8 @@ class DSS(StateSpaceConfig):
     when the prompt goes on; it is no causal map and is left out.
     """
 
+    cost = "T^2 E"
+    expected = "averaging, recency"
     modes: int = setting(32, "complex states per channel", at_least=1)
 
     def make(self, place: Place, *, key: PRNGKeyArray) -> Mixer:

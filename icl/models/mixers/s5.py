@@ -23,6 +23,8 @@ class S5(StateSpaceConfig):
     eigenvectors: B = V^-1 B_0, C = C_0 V with B_0 and C_0 of variance 1 / fan-in; one step for every state.
     """
 
+    cost = "T^2 N + T E N"
+    expected = "averaging, recency"
     states: int = setting(32, "complex states, each with its conjugate", at_least=1)
 
     def make(self, place: Place, *, key: PRNGKeyArray) -> Mixer:

@@ -24,6 +24,8 @@ class SoftmaxAttention(MixerConfig):
     depends on the distance (`icl.models.mixers.order`).
     """
 
+    cost = "T^2 E"
+    expected = "everything"
     supports_visibility = True
     ordered = True
     bias: bool = setting(True, "biases of the four projections")

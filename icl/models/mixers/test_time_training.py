@@ -24,6 +24,8 @@ class TTTLinear(FastWeightsConfig):
     = rate sigmoid(w'x_s). Queries and keys have unit length. Deviation: no norm or residual inside f.
     """
 
+    cost = "T E^2 / H, one token after the other"
+    expected = "averaging, recency"
     minibatch: int = setting(16, "tokens whose gradients are taken at the same weights", at_least=1)
     rate: float = setting(1.0, "largest inner learning rate", above=0)
 
@@ -36,6 +38,8 @@ class TTTMLP(FastWeightsConfig):
     """`ttt-linear` with f_W(k) = k + W_2 gelu(W_1 k), hidden units `ratio` times as many as channels; gradients by
     automatic differentiation."""
 
+    cost = "T E^2 / H, one token after the other"
+    expected = "averaging, recency"
     minibatch: int = setting(16, "tokens whose gradients are taken at the same weights", at_least=1)
     rate: float = setting(0.1, "largest inner learning rate", above=0)
     ratio: int = setting(4, "hidden units per channel of a head", at_least=1)
@@ -53,6 +57,8 @@ class Omega(FastWeightsConfig):
     the delta rule.
     """
 
+    cost = "T E^2 / H, one token after the other"
+    expected = "averaging, recency"
     window: int = setting(4, "tokens that every step descends on", at_least=1)
     rate: float = setting(0.5, "largest inner learning rate", above=0)
     keep: float = setting(1.0, "share of the weights that every step keeps", above=0, at_most=1)

@@ -15,6 +15,8 @@ class MLPMixer(MixerConfig):
     """y = tril(W_2) gelu(tril(W_1) x + b_1) + b_2 along the tokens, alike for all channels: what a token reads depends
     on places alone. Row t of both starts with variance 1 / (t + 1). At most as many tokens as the weights have."""
 
+    cost = "T^2 E"
+    expected = "averaging, recency"
     bounded = True
 
     def make(self, place: Place, *, key: PRNGKeyArray) -> Mixer:
@@ -26,6 +28,8 @@ class GMLP(MixerConfig):
     """(a, b) = gelu(W x), y = W_o (a . (tril(S) norm(b) + 1)): a gate that reads earlier places with fixed weights S,
     which start near 0, so that a block starts as an MLP. At most as many tokens as S has."""
 
+    cost = "T^2 E"
+    expected = "recency"
     bounded = True
 
     def make(self, place: Place, *, key: PRNGKeyArray) -> Mixer:

@@ -1,0 +1,51 @@
+"""The commands that measure: this installation, this machine's speed, and what mixers can do."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from icl.console.arguments import AsJson
+
+
+def add(app: typer.Typer) -> None:
+    """Puts the commands of this file beside the others."""
+    for command in (doctor, bench, rank):
+        app.command()(command)
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Check the installation: versions, devices, speed of one matrix product, where runs and programs are kept."""
+    from icl.console import machine
+
+    typer.echo(machine.doctor(as_json))
+
+
+def bench(
+    what: Annotated[
+        str, typer.Argument(help="all, training, mixers, references, packing, sampling or startup")
+    ] = "all",
+    as_json: AsJson = False,
+) -> None:
+    """Time training steps, mixers, references, packing and sampling, beside this machine's matmul rate."""
+    from icl.console import bench as benchmark
+
+    typer.echo(benchmark.report(what, as_json))
+
+
+def rank(
+    file: Annotated[Path | None, typer.Argument(metavar="[MY_MIXER.py]", help="a file that registers a mixer")] = None,
+    only: Annotated[
+        str | None, typer.Option(help="these mixers, by name, with commas; softmax and identity too")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="seeds of every run")] = 1,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="optimizer steps of every run; none: the usual budget")
+    ] = None,
+    save: Annotated[Path | None, typer.Option(help="also write the page here")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Capability cards of mixers: four small tasks at equal parameters and an equal budget, beside exact Bayes."""
+    from icl.console import ranking
+
+    typer.echo(ranking.report(file, only, seeds, steps, save, as_json))

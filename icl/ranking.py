@@ -1,0 +1,123 @@
+"""What a mixer can do: four small tasks that tell mixers apart, learned with a small fixed budget.
+
+    averaging             markov of order 0: the next symbol by the counts so far
+    recency               switching-lag: the symbol two places back decides, nothing else
+    associative recall    associative-recall: the value that followed a key
+    nearest neighbor      nearest-neighbor: the label of the most similar earlier example
+
+A score is the excess over exact Bayes in nats per scored position, after `STEPS` steps at the same optimizer, batch and
+rate for every mixer. `identity`, which mixes nothing, marks what can be had without context.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from function_classes import plain
+from icl import prng
+from icl.config import Config
+from icl.evaluation import evaluate
+from icl.models.mixers import MixerConfig
+from icl.models.mixers.base import Place
+from icl.training.engine import Program
+
+TASKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "averaging": ("markov", {"order": 0, "symbols": 4, "points": 32}),
+    "recency": ("switching-lag", {"points": 32}),
+    "associative recall": ("associative-recall", {"points": 24}),
+    "nearest neighbor": ("nearest-neighbor", {"dim": 8, "points": 24}),
+}
+STEPS, DEPTH, WIDTH, HEADS, BATCH, PROMPTS = 1000, 2, 32, 4, 64, 1024
+# A task counts as learned where this share of what `identity` leaves above Bayes is gone.
+LEARNED = 0.8
+
+
+class Card(NamedTuple):
+    """One mixer's results: excess over Bayes by task and seed, sizes of one layer, and of the whole network."""
+
+    name: str
+    expected: str
+    cost: str
+    width: int
+    parameters: int
+    state_bytes: int
+    excess: dict[str, list[float]]
+
+    def learned(self, task: str, floor: "Card") -> float:
+        """The share of the identity's excess that is gone, by the median over seeds; negative where it is worse."""
+        left = float(np.median(floor.excess[task]))
+        return 1 - float(np.median(self.excess[task])) / left
+
+
+def config(mixer: MixerConfig, task: str, width: int, seed: int, steps: int = STEPS) -> Config:
+    """The run of one mixer on one task."""
+    name, fields = TASKS[task]
+    size = {"depth": DEPTH, "width": width, "heads": HEADS, "mixer": plain.dump(mixer)}
+    return Config.create(name, **fields, **size, steps=steps, batch=BATCH, seed=seed)
+
+
+def equal_width(mixer: MixerConfig, parameters: int) -> int:
+    """The largest width (a multiple of 8) at which a network with this mixer has at most so many parameters."""
+    width = 8
+    while _parameters(mixer, width + 8) <= parameters:
+        width += 8
+    return width
+
+
+def measure(mixer: MixerConfig, seeds: int = 1, steps: int = STEPS, width: int | None = None) -> Card:
+    """Trains the mixer on all tasks. `width` none: as wide as a softmax transformer of width 32 has parameters for."""
+    if width is None:
+        width = equal_width(mixer, _parameters(MixerConfig.registry.get("softmax"), WIDTH))
+    excess = {task: list(_excess(mixer, task, width, seeds, steps)) for task in TASKS}
+    state = sizes(mixer, Place(width, HEADS, DEPTH, 32))[1]
+    return Card(mixer.name, mixer.expected, mixer.cost, width, _parameters(mixer, width), state, excess)
+
+
+def sizes(mixer: MixerConfig, place: Place) -> tuple[int, int]:
+    """Parameters of one layer's mixer, and bytes of what a step carries for `place.length` tokens, in float32."""
+    built = eqx.filter_eval_shape(lambda key: mixer.make(place, key=key), jax.random.key(0))
+    leaves = jax.tree.leaves(eqx.filter(built, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)))
+    state = jax.eval_shape(lambda key: mixer.make(place, key=key).init_state(place.length), jax.random.key(0))
+    count = lambda tree: sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))  # noqa: E731
+    return count(leaves), sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+
+
+def table(cards: Sequence[Card]) -> str:
+    """Markdown: cards from the most to the least learned, with what was expected of each."""
+    floor = next(card for card in cards if card.name == "identity")
+    ranked = sorted(cards, key=lambda c: -sum(min(c.learned(t, floor), 1.0) for t in TASKS))
+    lines = [
+        "| mixer | " + " | ".join(TASKS) + " | learned | expected | width | parameters | state, bytes | cost |",
+        "|---" * (len(TASKS) + 7) + "|",
+    ]
+    for card in ranked:
+        cells = [" ".join(f"{value:.3f}" for value in card.excess[task]) for task in TASKS]
+        able = [task for task in TASKS if card.learned(task, floor) >= LEARNED]
+        cells += [", ".join(able) or "nothing", card.expected, str(card.width), f"{card.parameters:,}"]
+        lines.append("| " + " | ".join([f"`{card.name}`", *cells, f"{card.state_bytes:,}", card.cost]) + " |")
+    return "\n".join(lines)
+
+
+def _excess(mixer: MixerConfig, task: str, width: int, seeds: int, steps: int) -> Iterator[float]:
+    """Excess over Bayes in nats per scored position, for every seed."""
+    configs = [config(mixer, task, width, seed, steps) for seed in range(seeds)]
+    program = Program(configs[0])
+    _, data = program.prepare(configs, program.data(configs))
+    state = program.chunk(program.start(data), 0, steps, data)
+    law = configs[0].task
+    for member in range(seeds):
+        learner = program.learner(jax.tree.map(lambda leaf: leaf[member], state.params))  # noqa: B023
+        found = evaluate({"model": learner}, law, key=prng.stream(0, "evaluation"), prompts=PROMPTS)
+        rows = found.where(predictor="model", metric="excess", position=-1)
+        yield float(rows.columns["value"][0])
+
+
+def _parameters(mixer: MixerConfig, width: int) -> int:
+    """Of a network with this mixer on the first task."""
+    built = config(mixer, next(iter(TASKS)), width, 0)
+    shapes = eqx.filter_eval_shape(lambda key: built.model.make(built.task, key=key), jax.random.key(0))
+    leaves = jax.tree.leaves(eqx.filter(shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)))
+    return sum(int(np.prod(leaf.shape)) for leaf in leaves)

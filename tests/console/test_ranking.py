@@ -1,0 +1,75 @@
+"""`icl rank`: cards of few steps, a mixer of the user's, and what is refused."""
+
+import json
+
+import pytest
+
+from function_classes.fields import ConfigError
+from icl import ranking
+from icl.console.ranking import report
+from icl.models.mixers import MixerConfig
+
+MINE = '''
+import jax
+from icl.models.mixers import Mixer, MixerConfig
+
+class Doubled(Mixer):
+    def __call__(self, x, visible=None):
+        return 2 * x
+
+    @property
+    def width(self):
+        return 8
+
+@MixerConfig.registry.add("doubled-for-a-test")
+class DoubledConfig(MixerConfig):
+    """y = 2 x."""
+
+    def make(self, place, *, key):
+        return Doubled()
+'''
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """One task of short streams, in networks as small as they come."""
+    monkeypatch.setattr(ranking, "TASKS", {"averaging": ("markov", {"order": 0, "symbols": 2, "points": 4})})
+    monkeypatch.setattr(ranking, "PROMPTS", 32)
+    monkeypatch.setattr(ranking, "BATCH", 4)
+
+
+def test_a_mixer_of_a_file_is_ranked_beside_softmax_and_identity(tmp_path, short):
+    file = tmp_path / "mine.py"
+    file.write_text(MINE)
+    page = tmp_path / "page.md"
+    cards = json.loads(report(file, None, 2, 2, page, True))
+    assert [card["name"] for card in cards] == ["doubled-for-a-test", "softmax", "identity"]
+    assert all(len(card["excess"]["averaging"]) == 2 for card in cards)
+    assert all(card["parameters"] <= cards[1]["parameters"] for card in cards)
+    assert "| `doubled-for-a-test` |" in page.read_text()
+
+
+def test_learning_is_a_share_of_what_the_identity_leaves():
+    cards = [
+        ranking.Card(n, "", "", 8, 1, 1, {"averaging": e}) for n, e in (("a", [0.1, 0.2, 0.9]), ("identity", [1.0]))
+    ]
+    assert cards[0].learned("averaging", cards[1]) == pytest.approx(0.8)
+    assert cards[1].learned("averaging", cards[1]) == 0
+
+
+def test_widths_are_the_largest_with_as_many_parameters():
+    config = MixerConfig.registry.get("mamba")
+    most = ranking._parameters(MixerConfig.registry.get("softmax"), 16)
+    width = ranking.equal_width(config, most)
+    assert ranking._parameters(config, width) <= most < ranking._parameters(config, width + 8)
+
+
+def test_unknown_mixers_and_files_without_one_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="did you mean 'mamba'"):
+        report(None, "mambo", 1, 1, None, False)
+    empty = tmp_path / "empty.py"
+    empty.write_text("")
+    with pytest.raises(ConfigError, match="registers no mixer"):
+        report(empty, None, 1, 1, None, False)
+    with pytest.raises(ConfigError, match="no such file"):
+        report(tmp_path / "none.py", None, 1, 1, None, False)
