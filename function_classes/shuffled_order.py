@@ -63,10 +63,8 @@ class ShuffledOrder(Wrapped):
         made, order = jax.random.split(key)
         prompt = self.base.sample_prompt(latent, made)
         places = jax.random.permutation(order, self.points)
-        xs, ys, targets, scored = (
-            None if a is None else a[places] for a in (prompt.xs, prompt.ys, prompt.targets, prompt.scored)
-        )
-        return Prompt(xs, ys, prompt.latent, targets, scored)
+        targets, scored = (None if a is None else a[places] for a in (prompt.targets, prompt.scored))
+        return Prompt(prompt.xs[places], prompt.ys[places], prompt.latent, targets, scored)
 
 
 @Shift.registry.add("shuffled-order", papers=("campbell-2023",))
