@@ -8,6 +8,7 @@ computes and the version of this program. The file is sealed with a checksum and
 import ast
 import functools
 import hashlib
+import importlib
 import inspect
 import os
 import textwrap
@@ -46,14 +47,25 @@ def key(claim: Claim, scale: str, identities: Mapping[str, Sequence[str]], measu
     return hashlib.sha256(dumps(parts).encode()).hexdigest()[:16]
 
 
+# Modules of this package whose changes change no measured value, or the schema above.
+MACHINERY = {"base", "kept", "measured", "results"}
+
+
 def computed(measure: Any) -> str:
-    """The module of a measure without its comments and its EXPERIMENT: steps and seeds are in the identities of the
-    runs, and remarks change no number."""
+    """The module of a measure, and those of this package that it computes with, without comments and without its
+    EXPERIMENT: steps and seeds are in the identities of the runs, and remarks change no number."""
     module = inspect.getmodule(inspect.unwrap(measure))
     tree = ast.parse(textwrap.dedent(inspect.getsource(module if module is not None else measure)))
     named = lambda node: isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "EXPERIMENT"  # noqa: E731
     tree.body = [node for node in tree.body if not named(node)]
-    return ast.unparse(tree)
+    sources = [node.module for node in tree.body if isinstance(node, ast.ImportFrom) and node.module]
+    package = __name__.rpartition(".")[0] + "."
+    used = [name for name in sources if name.startswith(package) and name.removeprefix(package) not in MACHINERY]
+    return "\n".join([ast.unparse(tree), *(_source(name) for name in used)])
+
+
+def _source(name: str) -> str:
+    return ast.unparse(ast.parse(inspect.getsource(importlib.import_module(name))))
 
 
 def place(runs: str | os.PathLike[str], experiment: str, scale: str) -> Path:

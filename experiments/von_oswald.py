@@ -12,16 +12,15 @@ the loss of answering 0, then ends after 1,000 to 6,000 steps, as the seed will;
 """
 
 import functools
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 from scipy.optimize import minimize
 
 from experiments.base import Configs, Experiment, Runs, seeds
+from experiments.last_query import answer, descend, half, losses, slopes
 from experiments.measured import Measured, exact, means, ratios
 from function_classes import get
 from function_classes.base import Prompt
@@ -74,59 +73,12 @@ def tasks(scale: str, input_range: float = 1.0) -> Prompt:
     return draw(_task(input_range), prng.stream(0, "evaluation"), 0, TASKS[scale])
 
 
-@jax.jit
-def descend(prompts: Prompt, steps: Array | int, rate: Array | float, gamma: Array | float = 0.0) -> Float[Array, "B"]:
-    """The query's prediction after that many steps from w = 0 on 1/(2N) sum (w'x - y)^2; with gamma, of GD++, where
-    each step also takes x <- (I - gamma X'X) x, for context and query."""
-
-    def one(prompt: Prompt) -> Array:
-        size = prompt.points - 1
-
-        def step(_: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-            xs, residuals, answer = state
-            weights = xs @ xs[:size].T
-            moved = rate / size * weights @ residuals
-            return xs - gamma * weights @ xs[:size], residuals - moved[:size], answer + moved[size]
-
-        start = prompt.xs, prompt.ys[:size], jnp.zeros((), prompt.xs.dtype)
-        return jax.lax.fori_loop(0, steps, step, start)[2]
-
-    return jax.vmap(one)(prompts)
-
-
 @functools.cache
 def tuned(steps: int, *start: float) -> tuple[float, ...]:
     """The rate, or rate and gamma, shared by all steps, of least error on 10,000 tasks that are not used again."""
     prompts = draw(_task(), prng.stream(0, "calibration"), 0, 10_000)
     loss = lambda numbers: float(jnp.mean(half(descend(prompts, steps, *numbers), prompts)))  # noqa: E731
     return tuple(minimize(loss, start, method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-6}).x)
-
-
-def half(answers: Float[Array, "B"], prompts: Prompt) -> Float[Array, "B"]:
-    return 0.5 * (answers - prompts.ys[:, -1]) ** 2
-
-
-@jax.jit
-def answer(learner: Learner, prompts: Prompt) -> Float[Array, "B"]:
-    mean = learner.batched(prompts).mean
-    assert mean is not None
-    return mean[:, -1]
-
-
-@jax.jit
-def slopes(learner: Learner, prompts: Prompt) -> Float[Array, "B D"]:
-    """d prediction / d query."""
-
-    def total(queries: Array) -> Array:
-        changed = Prompt(prompts.xs.at[:, -1].set(queries), prompts.ys)
-        return jnp.sum(answer(learner, changed))
-
-    return jax.grad(total)(prompts.xs[:, -1])
-
-
-def losses(learners: Sequence[Learner], prompts: Prompt) -> np.ndarray:
-    """Half the squared error of the query, (seed, prompt)."""
-    return np.stack([np.asarray(half(answer(learner, prompts), prompts)) for learner in learners])
 
 
 def _relative(name: str) -> Any:

@@ -8,7 +8,8 @@ import numpy as np
 import experiments
 import figures
 import probes
-from experiments.akyurek import DEPTHS, DIAGONAL, PLANE, few_steps, gaps, penalty, readout
+from experiments.akyurek import DEPTHS, DIAGONAL, PLANE, readout
+from experiments.distances import few_steps, gaps, penalty
 from icl import prng, references, style
 from icl.phase import phase
 

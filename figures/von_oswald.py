@@ -8,7 +8,8 @@ import numpy as np
 
 import experiments
 import figures
-from experiments.von_oswald import BEST_RATE, ONE_STEP, answer, descend, half, losses, slopes, tasks, tuned
+from experiments.last_query import answer, descend, half, losses, slopes
+from experiments.von_oswald import BEST_RATE, ONE_STEP, tasks, tuned
 from icl import style
 from icl.models.attention_only import loop
 from icl.models.constructions.products import products
