@@ -37,9 +37,11 @@ def score(
     return jax.vmap(one)(prediction, prompts, bayes)
 
 
-def loss(prediction: Prediction, prompt: Prompt, space: Space, steps: int) -> Float[Array, "P S"]:
-    """The main metric alone, of one prompt: what training minimizes."""
-    return _losses(prediction, prompt, space, steps)[main_metric(space)]
+def loss(
+    prediction: Prediction, prompt: Prompt, space: Space, steps: int, metric: str | None = None
+) -> Float[Array, "P S"]:
+    """One metric alone, of one prompt: what training minimizes. None: the main one."""
+    return _losses(prediction, prompt, space, steps)[metric or main_metric(space)]
 
 
 def mean_loss(losses: Float[Array, "B P S"], scored: Float[Array, "B P *s"] | None) -> Float[Array, ""]:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from function_classes.base import FunctionClass
 from function_classes.fields import setting
 from icl.layouts import Signature, Stream
-from icl.models.base import Learner, ModelConfig, head_size
+from icl.models.base import Head, Learner, ModelConfig, head_size
 from icl.models.mixers import Mixer, MixerConfig
 from icl.models.mixers.base import Place, Visible
 from icl.models.mixers.order import Order
@@ -43,6 +43,7 @@ class Transformer(Stacked):
     positions: Positions = setting("learned", "how tokens know their place")
     init: Literal["gpt2", "fan-in"] = setting("fan-in", "standard deviations at the start: .02, or 1 / sqrt(fan-in)")
     compute: Literal["float32", "bfloat16"] = setting("float32", "type of activations; parameters stay float32")
+    head: Head = setting("mean", "of numbers: a mean, or mean and variance, trained on nats", absent="mean")
     tied: bool = setting(False, "read out with the transposed read-in, of streams of symbols", absent=False)
 
     def refuses(self, task: FunctionClass) -> list[tuple[str, str]]:
@@ -82,9 +83,10 @@ class Transformer(Stacked):
         points = self.room(task)
         rows = int(self.layout.position_ids(points, signature).max()) + 1
         place = self.place(task, self.width, self.init, self.order)
-        network = Network(self, place, self.layout.features(signature), head_size(signature.y), rows, key=key)
+        outputs = head_size(signature.y, self.head)
+        network = Network(self, place, self.layout.features(signature), outputs, rows, key=key)
         tabled = self.positions == "learned" or self.bounded
-        return Learner(network, self.layout, signature, points if tabled else None)
+        return Learner(network, self.layout, signature, points if tabled else None, self.head)
 
 
 def _norm(config: Transformer, *where: str) -> LayerNorm | eqx.nn.Identity:

@@ -209,8 +209,8 @@ class Program:
         return learner.batched(prompts) if isinstance(learner, Learner) else jax.vmap(learner)(prompts.hide())
 
     def _loss(self, predictions: Prediction, prompts: Prompt, weights) -> Float[Array, ""]:
-        space, steps = self.config.task.y_space, self.config.task.steps
-        losses = jax.vmap(lambda prediction, prompt: scoring.loss(prediction, prompt, space, steps))
+        space, steps, metric = self.config.task.y_space, self.config.task.steps, self.config.model.metric
+        losses = jax.vmap(lambda prediction, prompt: scoring.loss(prediction, prompt, space, steps, metric))
         weights = scoring.only(self._trained(prompts.ys.shape[1]), weights, prompts)
         return scoring.mean_loss(losses(predictions, prompts), weights)
 
