@@ -45,9 +45,7 @@ def entries(kind: str) -> list[dict[str, Any]]:
         member = registry.find(name)
         settings = {f.name: _plain(f.default) for f in fields.settings(member) if f.default is not _MISSING}
         entry = {"name": name, "what": _first_line(member), "fields": settings, "papers": list(registry.papers[name])}
-        if kind == "function-classes":
-            entry |= _class_facts(member)
-        found.append(entry)
+        found.append(entry | (FACTS[kind](member) if kind in FACTS else {}))
     return found
 
 
@@ -131,18 +129,19 @@ def markdown() -> str:
     """docs/catalog.md: every kind as a table, generated from the registries (`python -m icl.console.catalog`)."""
     lines = ["# Catalog", "", "Generated from the registries by `python -m icl.console.catalog`; do not edit."]
     for kind in _registries():
-        bayes = kind == "function-classes"
+        found = entries(kind)
+        facts = [key for key in found[0] if key not in ("name", "what", "fields", "papers")]
         lines += [
             "",
             f"## {kind}",
             "",
-            "| " + " | ".join(["name", "what", "fields", *(_FACTS if bayes else ()), "papers"]) + " |",
-            "|---" * (4 + (len(_FACTS) if bayes else 0)) + "|",
+            "| " + " | ".join(["name", "what", "fields", *facts, "papers"]) + " |",
+            "|---" * (4 + len(facts)) + "|",
         ]
-        for entry in entries(kind):
+        for entry in found:
             settings = ", ".join(f"`{name}={value}`" for name, value in entry["fields"].items())
             cells = [f"`{entry['name']}`", entry["what"], settings]
-            cells += [entry[fact] for fact in _FACTS] if bayes else []
+            cells += [entry[fact] for fact in facts]
             cells.append(", ".join(entry["papers"]))
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
@@ -154,6 +153,9 @@ def _text(entry: dict[str, Any]) -> str:
     if "bayes" in entry:
         lines.append(f"    target {entry['target']}; Bayes {entry['bayes']}")
         lines.append(f"    references {entry['references']}")
+    if "parameters" in entry:
+        own = [f"{key} {entry[key]}" for key in ("parameters", "state", "cost", "expected") if key in entry]
+        lines.append("    " + "; ".join(own))
     lines += [f"    fields {settings}"] if settings else []
     lines += [f"    papers {', '.join(entry['papers'])}"] if entry["papers"] else []
     return "\n".join(lines)
@@ -171,6 +173,41 @@ def _class_facts(member: Any) -> dict[str, str]:
         "references": ", ".join(name for name, reason in references.explain(task).items() if reason is None),
         "tests": ", ".join(_tests(member.__module__.rpartition(".")[2])),
     }
+
+
+def _mixer_facts(member: Any) -> dict[str, str]:
+    """Of one layer of width 64 with 8 heads for 82 tokens."""
+    from icl import ranking
+    from icl.models.mixers.base import Place
+
+    parameters, state = ranking.sizes(member(), Place(64, 8, 4, 82))
+    sizes = {"parameters": f"{parameters:,}", "state": f"{state:,} bytes"}
+    return sizes | {"cost": member.cost, "expected": member.expected}
+
+
+def _model_facts(member: Any) -> dict[str, str]:
+    """Of the learner with its defaults on `linear-regression`."""
+    import equinox as eqx
+    import jax
+
+    from function_classes.base import get
+    from icl.layouts import Signature
+    from icl.models.base import ModelConfig
+
+    task = get("linear-regression")
+    config: ModelConfig = member(layout=member.usual_layout(Signature.of(task)))
+    if config.refuses(task):
+        return {"parameters": "those of the module"}
+    shapes = eqx.filter_eval_shape(lambda key: config.make(task, key=key), jax.random.key(0))
+    leaves = jax.tree.leaves(eqx.filter(shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)))
+    return {"parameters": f"{sum(leaf.size for leaf in leaves):,}"}
+
+
+FACTS: dict[str, Callable[[Any], dict[str, str]]] = {
+    "function-classes": _class_facts,
+    "mixers": _mixer_facts,
+    "models": _model_facts,
+}
 
 
 def _tests(module: str) -> list[str]:
