@@ -9,7 +9,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from function_classes.base import BayesKind, FunctionClass, NotAvailable, Prediction, Prompt
 from function_classes.fields import Problem, setting
 from function_classes.pools import pooled
-from function_classes.spaces import Nothing, Symbols
+from function_classes.spaces import Symbols
+from function_classes.streams import Stream
 
 
 class Automaton(NamedTuple):
@@ -26,7 +27,7 @@ class Place(NamedTuple):
 
 
 @FunctionClass.registry.add("dfa", papers=("akyurek-2024",))
-class FiniteAutomaton(FunctionClass):
+class FiniteAutomaton(Stream):
     """Strings of one deterministic automaton per prompt, separated by the symbol `symbols`.
 
     An automaton has least_states..most_states states (uniform). Every state has 1..most_edges edges (uniform), with
@@ -62,10 +63,6 @@ class FiniteAutomaton(FunctionClass):
             yield Problem(
                 "most_edges", f"edges have different symbols: at most symbols = {self.symbols}, got {self.most_edges}"
             )
-
-    @property
-    def x_space(self) -> Nothing:
-        return Nothing()
 
     @property
     def y_space(self) -> Symbols:

@@ -9,11 +9,11 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from function_classes.base import BayesKind, FunctionClass, Prediction, Prompt
 from function_classes.fields import setting
 from function_classes.posteriors import HIGHEST, LinearPosterior, linear_filter, log_normal
-from function_classes.spaces import Nothing, Real
+from function_classes.streams import NumberStream
 
 
 @FunctionClass.registry.add("autoregressive", papers=("campbell-2023",))
-class Autoregressive(FunctionClass):
+class Autoregressive(NumberStream):
     """y_t = w'phi(y_{t-1}, ..., y_{t-q}) + noise_std e_t with q = `order`; values before the first are 0.
 
     w ~ N(0, weight_std^2 / F I) for the F features, fresh in every stream.
@@ -38,14 +38,6 @@ class Autoregressive(FunctionClass):
     feature_seed: int = setting(0, "draws the random features", at_least=0, at_most=2**32 - 1)
     noise_std: float = setting(0.5, "standard deviation of the noise on every value", above=0)
     weight_std: float = setting(1.0, "root of the expected sum of squared weights", above=0)
-
-    @property
-    def x_space(self) -> Nothing:
-        return Nothing()
-
-    @property
-    def y_space(self) -> Real:
-        return Real()
 
     @property
     def bayes_kind(self) -> BayesKind:

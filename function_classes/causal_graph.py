@@ -10,12 +10,12 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from function_classes.base import BayesKind, FunctionClass, Prediction, Prompt
 from function_classes.chains import LARGEST_STATIONARY, stationary_contexts
 from function_classes.fields import Problem, setting
-from function_classes.spaces import Nothing, Symbols
 from function_classes.stationary_rows import ERROR, TABLES, stationary_log_probs
+from function_classes.streams import SymbolStream
 
 
 @FunctionClass.registry.add("causal-graph", papers=("nichani-2024",))
-class CausalGraph(FunctionClass):
+class CausalGraph(SymbolStream):
     """x_i ~ row of x_parent(i), or a root's law; then a uniform test symbol s; then an answer, whose target is row s.
 
     A stream of `points` symbols: points - 2 of context, the test symbol, and a symbol drawn from its row. Rows are
@@ -46,14 +46,6 @@ class CausalGraph(FunctionClass):
     def problems(self):
         if self.roots == "stationary" and self.symbols > LARGEST_STATIONARY:
             yield Problem("roots", f"'stationary' needs at most {LARGEST_STATIONARY} symbols, got {self.symbols}")
-
-    @property
-    def x_space(self) -> Nothing:
-        return Nothing()
-
-    @property
-    def y_space(self) -> Symbols:
-        return Symbols(self.symbols)
 
     @property
     def bayes_kind(self) -> BayesKind:

@@ -10,7 +10,7 @@ from function_classes.base import BayesKind, FunctionClass, NotAvailable, Predic
 from function_classes.fields import setting
 from function_classes.mixtures import Components, mixed_log_predictive, mixed_moments, running_log_weights
 from function_classes.posteriors import HIGHEST, log_normal
-from function_classes.spaces import Nothing, Real
+from function_classes.streams import NumberStream
 
 
 class System(NamedTuple):
@@ -21,7 +21,7 @@ class System(NamedTuple):
 
 
 @FunctionClass.registry.add("linear-dynamical-system", papers=("balim-2023",))
-class LinearDynamicalSystem(FunctionClass):
+class LinearDynamicalSystem(NumberStream):
     """z_0 ~ N(0, state_std^2 I),  z_{t+1} = A z_t + process_std u_t,  y_t = c'z_t + noise_std e_t; only y is shown.
 
     A = radius Q with Q a random orthogonal matrix, |c| = 1: our choice, the paper's systems are more general. Systems
@@ -45,14 +45,6 @@ class LinearDynamicalSystem(FunctionClass):
     process_std: float = setting(0.3, "standard deviation of the noise on every hidden coordinate", at_least=0)
     noise_std: float = setting(0.2, "standard deviation of the noise on what is seen", at_least=0)
     state_std: float = setting(1.0, "standard deviation of every hidden coordinate at the start", above=0)
-
-    @property
-    def x_space(self) -> Nothing:
-        return Nothing()
-
-    @property
-    def y_space(self) -> Real:
-        return Real()
 
     @property
     def bayes_kind(self) -> BayesKind:

@@ -19,10 +19,11 @@ from function_classes.chains import (
 )
 from function_classes.fields import Problem, setting
 from function_classes.markov import too_large
-from function_classes.spaces import Nothing, Symbols
+from function_classes.spaces import Symbols
+from function_classes.streams import Stream
 
 
-class KnownChain(FunctionClass):
+class KnownChain(Stream):
     """A chain that is the same in every prompt: Bayes knows it, and predicts the row of the context.
 
     A subclass says what `table` is, how many symbols make a context, and the law of the `first` context.
@@ -47,10 +48,6 @@ class KnownChain(FunctionClass):
     def first(self) -> Float[Array, "N"] | None:
         """The law of the first context; None is uniform."""
         return self.contexts
-
-    @property
-    def x_space(self) -> Nothing:
-        return Nothing()
 
     @property
     def bayes_kind(self) -> BayesKind:

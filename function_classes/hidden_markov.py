@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from function_classes.base import BayesKind, FunctionClass, Prediction, Prompt
 from function_classes.fields import setting
 from function_classes.pools import pool_log_weights, pooled
-from function_classes.spaces import Nothing, Symbols
+from function_classes.streams import SymbolStream
 
 
 class Model(NamedTuple):
@@ -49,7 +49,7 @@ def forward_filter(
 
 
 @FunctionClass.registry.add("hmm-mixture", papers=("xie-2021",))
-class HMMMixture(FunctionClass):
+class HMMMixture(SymbolStream):
     """One of `pool_size` hidden Markov models per stream, uniformly; the models are drawn once by `pool_seed`.
 
     z_0 uniform, z_{t+1} ~ T[z_t], y_t ~ E[z_t]; rows of T are Dirichlet(transition_alpha 1), rows of E
@@ -71,14 +71,6 @@ class HMMMixture(FunctionClass):
     pool_seed: int = setting(0, "draws the models", at_least=0, at_most=2**32 - 1)
     transition_alpha: float = setting(0.3, "Dirichlet concentration of the rows of T", above=0)
     emission_alpha: float = setting(0.3, "Dirichlet concentration of the rows of E", above=0)
-
-    @property
-    def x_space(self) -> Nothing:
-        return Nothing()
-
-    @property
-    def y_space(self) -> Symbols:
-        return Symbols(self.symbols)
 
     @property
     def bayes_kind(self) -> BayesKind:

@@ -7,11 +7,11 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from function_classes.base import BayesKind, FunctionClass, Prediction, Prompt
 from function_classes.fields import Problem, setting
 from function_classes.mixtures import mixed_log_probs, running_log_weights
-from function_classes.spaces import Nothing, Symbols
+from function_classes.streams import SymbolStream
 
 
 @FunctionClass.registry.add("induction", papers=("olsson-2022",))
-class Induction(FunctionClass):
+class Induction(SymbolStream):
     """A block of n iid uniform symbols, repeated to the end; n is uniform on shortest..longest for every stream.
 
     From the second block on, y_t = y_{t-n} with probability 1 - noise, else it is a fresh uniform symbol (and is what
@@ -39,14 +39,6 @@ class Induction(FunctionClass):
     def problems(self):
         if self.longest < self.shortest:
             yield Problem("longest", f"must be at least shortest = {self.shortest}, got {self.longest}")
-
-    @property
-    def x_space(self) -> Nothing:
-        return Nothing()
-
-    @property
-    def y_space(self) -> Symbols:
-        return Symbols(self.symbols)
 
     @property
     def bayes_kind(self) -> BayesKind:

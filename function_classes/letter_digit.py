@@ -6,11 +6,12 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from function_classes.base import BayesKind, FunctionClass, Prediction, Prompt
 from function_classes.fields import setting
-from function_classes.spaces import Nothing, Symbols
+from function_classes.spaces import Symbols
+from function_classes.streams import Stream
 
 
 @FunctionClass.registry.add("letter-digit", papers=("friedman-2023",))
-class LetterDigit(FunctionClass):
+class LetterDigit(Stream):
     """Streams c1 m(c1) c2 m(c2) ... with a fresh map m from letters to digits (with replacement) and letters iid.
 
     Symbols are the letters 0..n-1, the digits n..2n-1 and "unknown" 2n. Half of the streams begin with one random
@@ -39,10 +40,6 @@ class LetterDigit(FunctionClass):
 
     points: int = setting(10, "symbols in a stream", at_least=1)
     letters: int = setting(4, "number n of letters, and of digits", at_least=1)
-
-    @property
-    def x_space(self) -> Nothing:
-        return Nothing()
 
     @property
     def y_space(self) -> Symbols:

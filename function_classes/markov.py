@@ -17,12 +17,12 @@ from function_classes.chains import (
 )
 from function_classes.counts import kgram_log_probs
 from function_classes.fields import Problem, setting
-from function_classes.spaces import Nothing, Symbols
 from function_classes.stationary_rows import ERROR, TABLES, stationary_log_probs
+from function_classes.streams import SymbolStream
 
 
 @FunctionClass.registry.add("markov", papers=("edelman-2024", "makkuva-2024", "rajaraman-2024"))
-class Markov(FunctionClass):
+class Markov(SymbolStream):
     """A chain of order k over `symbols` symbols with rows P_s ~ Dirichlet(alpha 1), independent for every context s.
 
     With a uniform start the first k symbols say nothing about the rows, and Bayes is exactly the add-alpha k-gram:
@@ -50,14 +50,6 @@ class Markov(FunctionClass):
             yield Problem("start", f"'stationary' needs order 1, got {self.order}; use 'uniform'")
         elif self.start == "stationary" and self.symbols > LARGEST_STATIONARY:
             yield Problem("start", f"'stationary' needs at most {LARGEST_STATIONARY} symbols, got {self.symbols}")
-
-    @property
-    def x_space(self) -> Nothing:
-        return Nothing()
-
-    @property
-    def y_space(self) -> Symbols:
-        return Symbols(self.symbols)
 
     @property
     def exchangeable(self) -> bool:

@@ -11,11 +11,11 @@ from function_classes.chains import LARGEST_STATIONARY, chain_log_probs, chain_p
 from function_classes.fields import Problem, setting
 from function_classes.markov import too_large
 from function_classes.pools import pooled
-from function_classes.spaces import Nothing, Symbols
+from function_classes.streams import SymbolStream
 
 
 @FunctionClass.registry.add("markov-pool", papers=("park-2024",))
-class MarkovPool(FunctionClass):
+class MarkovPool(SymbolStream):
     """One of `pool_size` chains with rows Dirichlet(alpha 1), drawn once by `pool_seed`; uniformly, per stream.
 
     Bayes weights the chains by how well they predicted the stream so far, and averages their rows; under a stationary
@@ -45,14 +45,6 @@ class MarkovPool(FunctionClass):
             yield Problem(
                 "start", f"'stationary' needs at most {LARGEST_STATIONARY} contexts, got {size}; use 'uniform'"
             )
-
-    @property
-    def x_space(self) -> Nothing:
-        return Nothing()
-
-    @property
-    def y_space(self) -> Symbols:
-        return Symbols(self.symbols)
 
     @property
     def exchangeable(self) -> bool:

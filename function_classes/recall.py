@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from function_classes.base import BayesKind, FunctionClass, Prediction, Prompt
 from function_classes.fields import Problem, setting
-from function_classes.spaces import Nothing, Symbols
+from function_classes.streams import SymbolStream
 
 
 class Pairs(NamedTuple):
@@ -29,7 +29,7 @@ class _Seen(NamedTuple):
 
 
 @FunctionClass.registry.add("associative-recall", papers=("arora-2023",))
-class AssociativeRecall(FunctionClass):
+class AssociativeRecall(SymbolStream):
     """Streams k_1 v_1 ... k_D v_D, then slots of two symbols: a query k_j v_j, or nothing (0 0).
 
     Of V = `symbols` symbols, 1..V/2-1 are keys and V/2..V-1 values; a stream draws D = `pairs` different keys and
@@ -60,14 +60,6 @@ class AssociativeRecall(FunctionClass):
         elif self.pairs > self.symbols // 2 - 1:
             most = self.symbols // 2 - 1
             yield Problem("pairs", f"must be at most symbols / 2 - 1 = {most} different keys, got {self.pairs}")
-
-    @property
-    def x_space(self) -> Nothing:
-        return Nothing()
-
-    @property
-    def y_space(self) -> Symbols:
-        return Symbols(self.symbols)
 
     @property
     def bayes_kind(self) -> BayesKind:

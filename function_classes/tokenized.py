@@ -12,6 +12,7 @@ from function_classes.base import BayesKind, FunctionClass, NotAvailable, Predic
 from function_classes.fields import Problem, setting
 from function_classes.fixed_markov import SwitchingLag
 from function_classes.spaces import Nothing, Symbols
+from function_classes.streams import Stream
 from function_classes.tokenizers import LZW, Blocks, Dictionary, Tokenizer, encode
 
 
@@ -24,7 +25,7 @@ class Text(NamedTuple):
 
 
 @FunctionClass.registry.add("tokenized", papers=("rajaraman-2024b",))
-class Tokenized(FunctionClass):
+class Tokenized(Stream):
     """Tokens of a base stream: `points` tokens by the greedy encoder, from points L characters, L the longest token.
 
     Whatever the tokens are, that many characters suffice; those behind the last token are dropped, at least 0 and
@@ -63,10 +64,6 @@ class Tokenized(FunctionClass):
     def problems(self):
         if not isinstance(self.base.x_space, Nothing) or not isinstance(self.base.y_space, Symbols):
             yield Problem("base", f"only streams of symbols have tokens, and {self.base.name} is none")
-
-    @property
-    def x_space(self) -> Nothing:
-        return Nothing()
 
     @property
     def y_space(self) -> Symbols:

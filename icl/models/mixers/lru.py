@@ -8,8 +8,7 @@ from jaxtyping import Array, Complex, Float, PRNGKeyArray
 
 from function_classes.fields import Problem, setting
 from icl.models.mixers.base import Mixer, MixerConfig, Place
-from icl.models.mixers.recurrence import Recurrence
-from icl.models.mixers.state_space import diagonal_states, precise
+from icl.models.mixers.state_space import ComplexStates, precise
 from icl.models.parts import Linear, initial_std
 
 
@@ -35,18 +34,12 @@ class LRU(MixerConfig):
         return LRUMixer(place, self.states, self.least, self.most, key=key)
 
 
-class LRUMixer(Recurrence):
-    """B and C as real and imaginary parts."""
+class LRUMixer(ComplexStates):
+    """lambda and gamma as logarithms."""
 
     log_decay: Float[Array, "N"]
     log_angle: Float[Array, "N"]
     log_gain: Float[Array, "N"]
-    input_real: Float[Array, "E N"]
-    input_imaginary: Float[Array, "E N"]
-    output_real: Float[Array, "N E"]
-    output_imaginary: Float[Array, "N E"]
-    skip: Float[Array, "E"]
-    output: Linear
 
     def __init__(self, place: Place, states: int, least: float, most: float, *, key: PRNGKeyArray):
         ring, angle, enter, read, skip, output = jax.random.split(key, 6)
@@ -65,23 +58,6 @@ class LRUMixer(Recurrence):
         """log lambda."""
         return jax.lax.complex(-jnp.exp(precise(self.log_decay)), jnp.exp(precise(self.log_angle)))
 
-    def inputs(self, entered, x):
-        gain = jnp.exp(self.log_gain)[None]
-        return gain * (entered @ self.input_real), gain * (entered @ self.input_imaginary)
-
-    def parallel(self, parts):
-        return diagonal_states(self.log, *parts)
-
-    def start(self) -> tuple[Float[Array, "N"], Float[Array, "N"]]:
-        zeros = jnp.zeros_like(self.output_real[:, 0])
-        return zeros, zeros
-
-    def advance(self, state, part):
-        factor = jnp.exp(self.log)
-        a, b = factor.real.astype(part[0].dtype), factor.imag.astype(part[0].dtype)
-        state = a * state[0] - b * state[1] + part[0], a * state[1] + b * state[0] + part[1]
-        return state, state
-
-    def leave(self, outs, x: Float[Array, "T E"]) -> Float[Array, "T E"]:
-        read = outs[0] @ self.output_real - outs[1] @ self.output_imaginary
-        return self.output(jax.nn.gelu(read + self.skip[None] * x))
+    @property
+    def gain(self) -> Complex[Array, "N"]:
+        return jax.lax.complex(jnp.exp(precise(self.log_gain)), jnp.zeros_like(precise(self.log_gain)))

@@ -9,9 +9,8 @@ from jaxtyping import Array, Complex, Float, PRNGKeyArray
 
 from function_classes.fields import setting
 from icl.models.mixers.base import Mixer, MixerConfig, Place
-from icl.models.mixers.recurrence import Recurrence
 from icl.models.mixers.s4d import StateSpaceConfig
-from icl.models.mixers.state_space import diagonal_states, hippo, precise, times
+from icl.models.mixers.state_space import ComplexStates, hippo, precise, times
 from icl.models.parts import Linear, initial_std
 
 
@@ -32,18 +31,13 @@ class S5(StateSpaceConfig):
         return S5Mixer(place, self.states, self.log_steps((self.states,), steps), key=rest)
 
 
-class S5Mixer(Recurrence):
-    """B and C as real and imaginary parts."""
+class S5Mixer(ComplexStates):
+    """lambda and the steps as logarithms."""
 
     log_decay: Float[Array, "N"]
     frequency: Float[Array, "N"]
     log_step: Float[Array, "N"]
-    input_real: Float[Array, "E N"]
-    input_imaginary: Float[Array, "E N"]
-    output_real: Float[Array, "N E"]
-    output_imaginary: Float[Array, "N E"]
-    skip: Float[Array, "E"]
-    output: Linear
+    doubled = 2.0
 
     def __init__(self, place: Place, states: int, log_step: Float[Array, "N"], *, key: PRNGKeyArray):
         enter, read, skip, output = jax.random.split(key, 4)
@@ -60,33 +54,15 @@ class S5Mixer(Recurrence):
         self.skip = jax.random.normal(skip, (place.width,))
         self.output = Linear(place.width, place.width, initial_std(place.init, place.width, place.depth), key=output)
 
-    def discrete(self) -> tuple[Complex[Array, "N"], Complex[Array, "N"]]:
-        """step lambda, and what multiplies B u."""
-        rate = jax.lax.complex(-jnp.exp(precise(self.log_decay)), precise(self.frequency))
-        log = times(jnp.exp(precise(self.log_step)), rate)
-        return log, jnp.expm1(log) / rate
+    @property
+    def rate(self) -> Complex[Array, "N"]:
+        """lambda."""
+        return jax.lax.complex(-jnp.exp(precise(self.log_decay)), precise(self.frequency))
 
-    def inputs(self, entered, x):
-        hold = self.discrete()[1][None]
-        real, imaginary = entered @ self.input_real, entered @ self.input_imaginary
-        return (
-            hold.real * real - hold.imag * imaginary,
-            hold.real * imaginary + hold.imag * real,
-        )
+    @property
+    def log(self) -> Complex[Array, "N"]:
+        return times(jnp.exp(precise(self.log_step)), self.rate)
 
-    def parallel(self, parts):
-        return diagonal_states(self.discrete()[0], *parts)
-
-    def start(self) -> tuple[Float[Array, "N"], Float[Array, "N"]]:
-        zeros = jnp.zeros_like(self.output_real[:, 0])
-        return zeros, zeros
-
-    def advance(self, state, part):
-        factor = jnp.exp(self.discrete()[0])
-        a, b = factor.real.astype(part[0].dtype), factor.imag.astype(part[0].dtype)
-        state = a * state[0] - b * state[1] + part[0], a * state[1] + b * state[0] + part[1]
-        return state, state
-
-    def leave(self, outs, x: Float[Array, "T E"]) -> Float[Array, "T E"]:
-        read = 2 * (outs[0] @ self.output_real - outs[1] @ self.output_imaginary)
-        return self.output(jax.nn.gelu(read + self.skip[None] * x))
+    @property
+    def gain(self) -> Complex[Array, "N"]:
+        return jnp.expm1(self.log) / self.rate

@@ -4,12 +4,16 @@ What S4D, DSS, S5 and the LRU share. Complex numbers are pairs of real arrays wh
 optimizers treat a complex leaf differently, and in the recurrence, because complex scans compile slowly on a CPU.
 """
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from icl.models.mixers.convolution import EXACT, toeplitz
+from icl.models.mixers.recurrence import Recurrence
+from icl.models.parts import Linear
 
 
 def precise(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
@@ -68,3 +72,47 @@ def diagonal_states(
 
 def product(taps: Float[Array, "T T N"], u: Float[Array, "T N"]) -> Float[Array, "T N"]:
     return jnp.einsum("tsn,sn->tn", taps, u)
+
+
+class ComplexStates(Recurrence):
+    """One state space that reads and writes all channels: s_t = exp(log) s_{t-1} + gain B u_t, y_t = `doubled` Re(C
+    s_t) + d u_t; W gelu(y) + b. B and C are pairs of real matrices; subclasses say what log and gain are."""
+
+    input_real: Float[Array, "E N"]
+    input_imaginary: Float[Array, "E N"]
+    output_real: Float[Array, "N E"]
+    output_imaginary: Float[Array, "N E"]
+    skip: Float[Array, "E"]
+    output: Linear
+    doubled: ClassVar[float] = 1.0
+
+    @property
+    def log(self) -> Complex[Array, "N"]:
+        """log of what multiplies the state at every token."""
+        raise NotImplementedError
+
+    @property
+    def gain(self) -> Complex[Array, "N"]:
+        """What multiplies B u."""
+        raise NotImplementedError
+
+    def inputs(self, entered: Float[Array, "T E"], x: Float[Array, "T E"]):
+        gain, real, imaginary = self.gain[None], entered @ self.input_real, entered @ self.input_imaginary
+        return gain.real * real - gain.imag * imaginary, gain.real * imaginary + gain.imag * real
+
+    def parallel(self, parts):
+        return diagonal_states(self.log, *parts)
+
+    def start(self) -> tuple[Float[Array, "N"], Float[Array, "N"]]:
+        zeros = jnp.zeros_like(self.output_real[:, 0])
+        return zeros, zeros
+
+    def advance(self, state, part):
+        factor = jnp.exp(self.log)
+        a, b = factor.real.astype(part[0].dtype), factor.imag.astype(part[0].dtype)
+        state = a * state[0] - b * state[1] + part[0], a * state[1] + b * state[0] + part[1]
+        return state, state
+
+    def leave(self, outs, x: Float[Array, "T E"]) -> Float[Array, "T E"]:
+        read = self.doubled * (outs[0] @ self.output_real - outs[1] @ self.output_imaginary)
+        return self.output(jax.nn.gelu(read + self.skip[None] * x))
