@@ -34,8 +34,11 @@ def report(file: Path | None, only: str | None, seeds: int, steps: int | None, s
         chosen = [*dict.fromkeys([*asked, *ALWAYS])]
     cards = []
     for index, name in enumerate(chosen):
-        print(f"{name} ({index + 1} of {len(chosen)})", file=sys.stderr, flush=True)
-        cards.append(ranking.measure(MixerConfig.registry.get(name), seeds, steps or ranking.STEPS))
+        card = ranking.measure(MixerConfig.registry.get(name), seeds, steps or ranking.STEPS)
+        cards.append(card)
+        # Said as it is found: an interrupt then loses one mixer, not all.
+        said = ", ".join(f"{task} {' '.join(f'{value:.3f}' for value in card.excess[task])}" for task in card.excess)
+        print(f"{index + 1} of {len(chosen)}  {name}: {said}", file=sys.stderr, flush=True)
     page = _page(cards, seeds, steps or ranking.STEPS)
     if save is not None:
         save.write_text(page, encoding="utf-8")
