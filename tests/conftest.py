@@ -1,7 +1,9 @@
 """What every test runs under: strict dtypes and ranks, warnings as errors, executed annotations, two CPU devices.
 
 Contract tests run over registries. By default a share of the members runs that rotates from day to day: a third, or
-about nine where there are many (all of them with fewer than six). `--full` runs all, `--day N` repeats the share of
+about seven where there are many (all of them with fewer than six). Where the whole suite is asked for, a third of the
+files of `FAMILIES` runs a day too: closed forms of one family each, which nothing but a change of that family breaks.
+`--full` runs all, `--day N` repeats the share of
 the day that the report header names.
 """
 
@@ -32,9 +34,18 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 pytest.register_assert_rewrite("tests.harness")
 
 # Members of one registry whose contracts run in one run, where there are many.
-MEMBERS = 9
+MEMBERS = 7
 # Maps of memory above which a test process forgets its compiled programs.
 MAPS = int(os.environ.get("ICL_TEST_MAPS", 25_000))
+
+
+# Folders with a file for every family, and the files there that always run.
+FAMILIES = {
+    "function_classes": {"test_contract.py", "test_golden.py", "test_shifts.py", "test_linear.py", "test_markov.py"},
+    "references": {"test_contract.py", "test_closed_forms.py"},
+    "models": {"test_mixers.py", "test_learner.py", "test_looped.py", "test_variants.py", "test_heads.py"},
+    "probes": {"test_probes.py", "test_page.py"},
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,7 +60,26 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    return "contracts: every member" if config.getoption("--full") else f"contracts: --day {current_day(config)}"
+    if config.getoption("--full"):
+        return "contracts and families: all"
+    return f"contracts, and families where the whole suite runs: a share, --day {current_day(config)}; --full runs all"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out the families of other days, unless files were named."""
+    if config.getoption("--full") or config.option.file_or_dir:
+        return
+    left: list[pytest.Item] = []
+    for folder, always in FAMILIES.items():
+        files = sorted(
+            {item.path for item in items if item.path.parent.name == folder and item.path.name not in always}
+        )
+        today = set(files[current_day(config) % 3 :: 3])
+        left += [item for item in items if item.path in set(files) - today]
+    out = {id(item) for item in left}
+    kept = [item for item in items if id(item) not in out]
+    config.hook.pytest_deselected(items=left)
+    items[:] = kept
 
 
 @pytest.fixture(autouse=True, scope="module")
