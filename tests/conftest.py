@@ -3,8 +3,7 @@
 Contract tests run over registries. By default a share of the members runs that rotates from day to day: a third, or
 about seven where there are many (all of them with fewer than six). Where the whole suite is asked for, a third of the
 files of `FAMILIES` runs a day too: closed forms of one family each, which nothing but a change of that family breaks.
-`--full` runs all, `--day N` repeats the share of
-the day that the report header names.
+`--full` runs all, `--day N` repeats the share of the day that the report header names.
 """
 
 import datetime
