@@ -20,7 +20,7 @@ from function_classes.base import FunctionClass
 from function_classes.fields import Problem, setting
 from icl.models.base import Learner, ModelConfig
 from icl.models.mixers.base import Visible
-from icl.models.parts import Linear, sinusoids
+from icl.models.parts import LayerNorm, Linear, sinusoids
 from icl.models.transformer import Block, Network, Transformer
 from icl.taps import tap
 
@@ -74,7 +74,8 @@ class Looped(Transformer):
         )
         clock = Linear(CODES, self.width, CODES**-0.5, bias=False, key=times) if self.timesteps else None
         rule = Loop(self.loops, self.loss_window, self.loops_start, self.loops_by, self.loops_every, self.inject)
-        network = LoopedNetwork(Stack(before), single.network, Stack(after), clock, rule)
+        last = LayerNorm(self.width) if after and self.norm == "pre" else eqx.nn.Identity()
+        network = LoopedNetwork(Stack(before), single.network, Stack(after), last, clock, rule)
         return dataclasses.replace(single, network=network)
 
 
@@ -82,7 +83,8 @@ class Looped(Transformer):
 class AlgoFormer(Looped):
     """Blocks before the loop, a loop, blocks after it: a representation, an iterative solver, a read-out.
 
-    The loop is that of `looped`, on the output of the first blocks. No code of the paper is public: sizes are ours.
+    The loop is that of `looped`, on the output of the first blocks, which read positions too; blocks after the loop
+    have a norm of their own before the read-out. No code of the paper is public: sizes are ours.
     """
 
     before: int = setting(1, "blocks before the loop", at_least=0)
@@ -121,6 +123,7 @@ class LoopedNetwork(eqx.Module):
     before: Stack
     inner: Network
     after: Stack
+    last: LayerNorm | eqx.nn.Identity
     clock: Linear | None
     rule: Loop
 
@@ -131,7 +134,7 @@ class LoopedNetwork(eqx.Module):
         visible: Visible | None = None,
         rows: tuple[int, ...] | None = None,
     ) -> Float[Array, "R O"]:
-        net, enters = self._enter(tokens, visible)
+        net, enters = self._enter(tokens, position_ids, visible)
         step = lambda y, t: (tap(net._body(y, enters, position_ids, visible, t), "loop"), None)  # noqa: E731
         y = jax.lax.scan(step, net._first(enters), jnp.arange(self.rule.loops))[0]
         return net.read_out(net._leave(y, visible), rows)
@@ -143,7 +146,7 @@ class LoopedNetwork(eqx.Module):
         visible: np.ndarray | None = None,
         rows: tuple[int, ...] | None = None,
     ) -> Float[Array, "B R O"]:
-        net, enters = self._enter(tokens, visible)
+        net, enters = self._enter(tokens, position_ids, visible)
         step = lambda y, t: (net._body(y, enters, position_ids, visible, t), None)  # noqa: E731
         y = jax.lax.scan(step, net._first(enters), jnp.arange(self.rule.loops))[0]
         return net.read_out(net._leave(y, visible), rows)
@@ -157,7 +160,7 @@ class LoopedNetwork(eqx.Module):
         step: Int[Array, ""],
     ) -> Float[Array, "N B R O"]:
         """The outputs of the loops in the window, at the number of loops of this training step."""
-        net, enters = self._enter(tokens, visible)
+        net, enters = self._enter(tokens, position_ids, visible)
         count, window = self.rule.count(step), self.rule.window or self.rule.loops
         # Nothing before the window has a gradient, so its number of loops may be data.
         still, given = jax.lax.stop_gradient((net, enters))
@@ -180,13 +183,14 @@ class LoopedNetwork(eqx.Module):
         return self.inner.say(x)
 
     def _enter(
-        self, tokens: Float[Array, "*B T F"], visible: Visible | None
+        self, tokens: Float[Array, "*B T F"], position_ids: Int[Array, "T"] | np.ndarray, visible: Visible | None
     ) -> tuple["LoopedNetwork", Float[Array, "*B T E"]]:
         """The network in its compute type, and what is injected: the read-in, after the first blocks."""
         dtype = jnp.dtype(self.inner.compute)
         narrow: Callable[[Array], Array] = lambda a: a if dtype == jnp.float32 else a.astype(dtype)  # noqa: E731
         net, tokens = jax.tree.map(narrow, (self, tokens))
         x = net.inner.embed(tokens)
+        x = net.inner.placed(x, position_ids) if net.before.blocks else x
         for block in net.before.blocks:
             x = _apply(block, x, visible)
         return net, x
@@ -211,7 +215,7 @@ class LoopedNetwork(eqx.Module):
     def _leave(self, y: Float[Array, "*B T E"], visible: Visible | None) -> Float[Array, "*B T E"]:
         for block in self.after.blocks:
             y = _apply(block, y, visible)
-        return y
+        return self.last(y)
 
 
 def _apply(block: Block, x: Float[Array, "*B T E"], visible: Any) -> Float[Array, "*B T E"]:

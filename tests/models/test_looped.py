@@ -33,7 +33,7 @@ def written_out(learner, loops, window):
     network = learner.network
     tokens = jax.vmap(lambda p: learner.layout.tokens(p, learner.signature))(PROMPTS)
     ids, visible, rows = learner._static(TASK.points)
-    net, enters = network._enter(tokens, visible)
+    net, enters = network._enter(tokens, ids, visible)
     y, losses = jnp.zeros_like(enters), []
     for t in range(loops):
         y = jax.lax.stop_gradient(y) if t == loops - window else y
@@ -116,6 +116,11 @@ def test_algoformer_is_a_loop_between_blocks_of_its_own():
     learner = made("algoformer", loops=3, before=1, after=2)
     network = learner.network
     assert (len(network.before.blocks), len(network.inner.blocks), len(network.after.blocks)) == (1, 1, 2)
+    # Blocks before the loop read places, and what the last blocks say is normalized.
+    moved = network._enter(jnp.ones((4, learner.layout.features(learner.signature))), np.arange(4), None)[1]
+    assert not np.allclose(moved[0], moved[3], atol=1e-4)
+    said = np.asarray(network._leave(5.0 * jax.random.normal(jax.random.key(2), (4, 8)), None))
+    np.testing.assert_allclose(said.std(-1), 1, atol=1e-3)
     np.testing.assert_allclose(jax.vmap(learner)(PROMPTS).mean, learner.batched(PROMPTS).mean, atol=1e-5)
     gradient = eqx.filter_grad(training_loss)(learner)
     parts = (gradient.network.before, gradient.network.inner.blocks, gradient.network.after)
