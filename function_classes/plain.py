@@ -31,7 +31,9 @@ def identity(value: Any) -> Any:
             item = getattr(value, field.name)
             absent = field.default if rule.absent is UNSTATED else rule.absent
             unchanged = absent is not dataclasses.MISSING and identity(absent) == identity(item)
-            if rule.science and (not unchanged or isinstance(item, Fields)):
+            # A choice has a version of its own, which counts unless the field is younger than the first version.
+            younger = rule.absent is not UNSTATED and getattr(item, "version", 1) == 1
+            if rule.science and (not unchanged or (isinstance(item, Fields) and not younger)):
                 result[field.name] = identity(item)
         return result
     if isinstance(value, tuple):

@@ -36,6 +36,9 @@ class Training(Fields):
     accumulate: int = setting(
         1, "parts a batch is split into, one after another, to save memory", at_least=1, science=False
     )
+    remat: bool = setting(
+        False, "compute every block again for its gradient, to save memory at a third more work", science=False
+    )
     checkpoint_every: str = setting("log:20", "steps at which to keep a checkpoint: 500, log:40, 'none'", science=False)
     log_every: int = setting(100, "steps between rows of metrics.jsonl", at_least=1, science=False)
     validation_prompts: int = setting(
@@ -72,6 +75,8 @@ class Config(Fields):
     def problems(self):
         for path, message in self.model.refuses(self.task):
             yield Problem(f"model.{path}", message)
+        if self.training.remat and not self.model.rematerializes:
+            yield Problem("training.remat", f"{self.model.name} has no blocks to compute again; leave remat out")
         teacher = self.training.teacher
         reason = None if teacher is None else teacher.applies(self.task)
         if reason:

@@ -17,6 +17,7 @@ STREAMS = {
     "probes": 6,
     "bootstrap": 7,
     "teacher": 8,
+    "bars": 9,
 }
 
 

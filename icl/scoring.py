@@ -21,7 +21,8 @@ def score(
     """Losses of a batch of predictions. `bayes` adds `distance` and `excess`.
 
     Numbers: squared_error against what is scored, summed over the entries of y; nll_gaussian of the mean and variance
-    where there is a variance; distance = |mean - Bayes mean|^2; excess = squared_error minus that of Bayes.
+    where there is a variance, nll where the prediction has a `log_density` of its own; distance = |mean - Bayes
+    mean|^2; excess = squared_error minus that of Bayes.
     Symbols and signs: nll (cross entropy with soft targets) and accuracy (ties shared evenly, averaged over entries);
     distance = KL(Bayes || prediction), excess = nll minus that of Bayes; all in nats and summed over entries.
     """
@@ -112,6 +113,9 @@ def _losses(prediction: Prediction, prompt: Prompt, space: Space, steps: int) ->
         losses = {"squared_error": _sum(jnp.square(mean - target), steps)}
         if prediction.variance is not None:
             losses["nll_gaussian"] = _sum(gaussian_nll(target, mean, prediction.variance), steps)
+        density = getattr(prediction, "log_density", None)
+        if density is not None:
+            losses["nll"] = -_sum(density(target), steps)
         return losses
     log_probs = prediction.as_log_probs(space)
     target = _one_hot(prompt.scores, prompt.ys, space)

@@ -72,5 +72,6 @@ def _understand(error: BaseException) -> tuple[int, str | None]:
     if isinstance(error, OSError):
         return STORAGE, f"{error.filename or 'storage'}: {error.strerror or error}"
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-        return USAGE, f"out of memory: {error}\nmake the model, the batch or the prompts smaller, or raise --accumulate"
+        advice = "make the model, the batch or the prompts smaller, raise --accumulate, or use --remat"
+        return USAGE, f"out of memory: {error}\n{advice}"
     return 1, None

@@ -20,13 +20,13 @@ def split(first: str | None, rest: Sequence[str]) -> tuple[str | None, list[str]
     while index < len(words):
         if not words[index].startswith("--"):
             return words[index], words[:index] + words[index + 1 :]
-        index += 1 if "=" in words[index] else 2
+        index += 1 if "=" in words[index] or _alone(words[index + 1 :]) else 2
     return None, words
 
 
 def pairs(arguments: Sequence[str], command: Sequence[str]) -> list[tuple[str, str]]:
-    """`--depth 4 --noise-std=0.1 --set a.b=c` as (name, text) pairs. `command` are the flags the command itself has,
-    named in the message when a word is neither."""
+    """`--depth 4 --noise-std=0.1 --set a.b=c` as (name, text) pairs; the text of a flag alone, `--remat`, is empty.
+    `command` are the flags the command itself has, named in the message when a word is neither."""
     found, rest = [], list(arguments)
     while rest:
         word = rest.pop(0)
@@ -35,9 +35,10 @@ def pairs(arguments: Sequence[str], command: Sequence[str]) -> list[tuple[str, s
             raise ConfigError([Problem(word, f"expected a flag such as --depth 4{hint if 'did you' in hint else ''}")])
         name, equals, text = word[2:].partition("=")
         if not equals:
-            if not rest or (rest[0].startswith("--") and not _negative(rest[0])):
+            alone = _alone(rest)
+            if alone and name == "set":
                 raise ConfigError([Problem(word, "expects a value")])
-            text = rest.pop(0)
+            text = "" if alone else rest.pop(0)
         if name == "set":
             name, equals, text = text.partition("=")
             if not equals:
@@ -95,6 +96,10 @@ def changes(settings: Sequence[tuple[str, str]], config: Any) -> dict[str, Any]:
 def _values(path: str, text: str, tree: dict[str, Any]) -> list[Any]:
     """The value or values of one setting: `1,2,4` is a list to sweep over unless the field is a list or a text."""
     annotation = _annotation(path, tree)
+    if not text:
+        if annotation is bool:
+            return [True]
+        raise ConfigError([Problem(f"--{path.rpartition('.')[2].replace('_', '-')}", "expects a value")])
     if annotation is str:
         return [text]
     if typing.get_origin(annotation) is tuple or (text.startswith("[") and text.endswith("]")):
@@ -122,8 +127,9 @@ def _toml(file: Path) -> dict[str, Any]:
         raise ConfigError([Problem(str(file), f"is not TOML: {reason}")]) from None
 
 
-def _negative(word: str) -> bool:
-    return word[1:2].isdigit()
+def _alone(following: Sequence[str]) -> bool:
+    """Whether a flag before these words has no value."""
+    return not following or following[0].startswith("--")
 
 
 def help_text(task: str) -> str:

@@ -17,7 +17,7 @@ from icl.models.mixers import Mixer, MixerConfig
 from icl.models.mixers.base import Visible
 from icl.models.mixers.linear import LinearAttention
 from icl.models.parts import affine, sinusoids
-from icl.models.stacked import Stacked
+from icl.models.stacked import Stacked, in_turn
 from icl.taps import tap
 
 
@@ -90,7 +90,7 @@ class AttentionOnly(Stacked):
         codes = self.code_size if self.positions == "sinusoidal" else 0
         slots = slot.start, slot.stop
         network = AttentionOnlyNetwork(layers, loops, self.damping, self.clip_tokens, slots, sign, codes)
-        return Learner(network, self.layout, signature, self.room(task) if self.bounded else None)
+        return Learner(network, self.layout, signature, self.head.make(task), self.room(task) if self.bounded else None)
 
 
 def loop(learner: Learner, loops: int, damping: float | None = None) -> Learner:
@@ -145,6 +145,7 @@ class AttentionOnlyNetwork(eqx.Module):
     sign: float = eqx.field(static=True)
     codes: int = eqx.field(static=True, default=0)
     frame: Float[Array, "E E"] | None = None
+    remat: bool = eqx.field(static=True, default=False)
 
     def __call__(
         self,
@@ -170,11 +171,10 @@ class AttentionOnlyNetwork(eqx.Module):
         visible: np.ndarray | None = None,
         rows: tuple[int, ...] | None = None,
     ) -> Float[Array, "B R O"]:
-        *early, last = self.blocks if self.loops is None else self.blocks * self.loops
+        layers = self.blocks if self.loops is None else self.blocks * self.loops
         x = self._enter(tokens, position_ids)
-        for layer in early:
-            x = layer.batched(x, visible, None, self.damping, self.clip)
-        return self.read_out(last.batched(x, visible, rows, self.damping, self.clip))
+        step = lambda layer, x, rows: layer.batched(x, visible, rows, self.damping, self.clip)  # noqa: E731
+        return self.read_out(in_turn(step, layers, x, rows, self.remat))
 
     def _enter(
         self, tokens: Float[Array, "*B T F"], position_ids: Int[Array, "T"] | np.ndarray

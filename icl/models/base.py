@@ -1,7 +1,7 @@
 """A learner: a network between a layout and a head. Every architecture is a `ModelConfig` that builds one."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -12,19 +12,17 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 from function_classes.base import FunctionClass, NotAvailable, Prediction, Prompt
 from function_classes.fields import Fields, setting
 from function_classes.registry import Registry
-from function_classes.spaces import Real, Signs, Space, Symbols
 from icl import layouts
 from icl.layouts import Layout, Signature
-
-Head = Literal["mean", "gaussian"]
-# Of a Gaussian head: a prediction that is certain would have no density.
-LEAST_VARIANCE = 1e-6
+from icl.models.heads import Head, HeadConfig, Mean
 
 
 class ModelConfig(Fields):
     """Which learner: architecture, layout, and how many points its positions can hold."""
 
     registry: ClassVar[Registry] = Registry("model", "icl.models", "icl.models")
+    # Whether its networks have blocks that can be computed again for the gradient (`icl.models.stacked.recomputing`).
+    rematerializes: ClassVar[bool] = False
 
     layout: Layout = setting(layouts.Paired(), "how examples become tokens")
     max_points: int | None = setting(
@@ -32,22 +30,21 @@ class ModelConfig(Fields):
     )
 
     @property
-    def head(self) -> Head:
-        """What the outputs for numbers mean: a number, or a Gaussian. Symbols and signs always have probabilities."""
-        return "mean"
+    def head(self) -> HeadConfig:
+        """What the outputs mean."""
+        return Mean()
 
     @property
     def metric(self) -> str | None:
         """What training minimizes; None: the main metric of the outputs' kind."""
-        return "nll_gaussian" if self.head == "gaussian" else None
+        return self.head.metric
 
     def refuses(self, task: FunctionClass) -> list[tuple[str, str]]:
         """(path below model, reason) for everything that cannot work with this function class."""
         reason = self.layout.refuses(Signature.of(task))
         found = [("layout", reason)] if reason else []
-        if self.head == "gaussian" and not isinstance(task.y_space, Real):
-            words = f"gaussian is a law of numbers, and {task.name} has {task.y_space.kind}, which get probabilities"
-            found.append(("head", f"{words}; use mean"))
+        unread = self.head.refuses(task)
+        found += [("head", unread)] if unread else []
         if self.max_points is not None and self.max_points < task.points:
             found.append(("max_points", f"must be at least the task's {task.points} points, got {self.max_points}"))
         return found
@@ -60,8 +57,9 @@ class ModelConfig(Fields):
     def make(self, task: FunctionClass, *, key: PRNGKeyArray) -> "Learner":
         raise NotImplementedError
 
-    def prompt_bytes(self, task: FunctionClass) -> int:
-        """Bytes that training on one prompt takes at the very least: its tokens, in float32."""
+    def prompt_bytes(self, task: FunctionClass, remat: bool = False) -> int:
+        """Bytes that training on one prompt takes at the very least: its tokens, in float32. With `remat` what is kept
+        of a block is what entered it."""
         signature = Signature.of(task)
         return 4 * self.layout.length(task.points, signature) * self.layout.features(signature)
 
@@ -74,8 +72,8 @@ class Learner(eqx.Module):
     network: Any
     layout: Layout
     signature: Signature = eqx.field(static=True)
+    head: Head
     max_points: int | None = eqx.field(static=True, default=None)
-    head: Head = eqx.field(static=True, default="mean")
 
     def __call__(self, prompt: Prompt) -> Prediction:
         """Predictions for every position of one prompt, in as many passes as the layout needs. Raises NotAvailable
@@ -141,22 +139,12 @@ class Learner(eqx.Module):
 
     @property
     def log_predictive(self) -> Callable[[Prompt], Float[Array, "P *s"]] | None:
-        """log p(y_k | ...) of what is shown, for symbols, signs and Gaussian heads. Squared-error heads state no
-        density: None."""
-        stated = isinstance(self.signature.y, Symbols | Signs) or self.head == "gaussian"
-        return self._log_predictive if stated else None
+        """log p(y_k | ...) of what is shown, summed over the entries of y. None: a squared-error head has none."""
+        return self._log_predictive if self.head.states_density else None
 
     def _log_predictive(self, prompt: Prompt) -> Float[Array, "P *s"]:
-        space, found = self.signature.y, self(prompt)
-        if isinstance(space, Real):
-            assert found.mean is not None
-            assert found.variance is not None
-            lead = (prompt.points,) if self.signature.steps == 1 else (prompt.points, self.signature.steps)
-            logs = -0.5 * (jnp.log(2 * jnp.pi * found.variance) + (prompt.ys - found.mean) ** 2 / found.variance)
-            return jnp.sum(logs.reshape(*lead, -1), -1)
-        log_probs = found.as_log_probs(space)
-        index = prompt.ys if isinstance(space, Symbols) else (prompt.ys > 0).astype(jnp.int32)
-        return jnp.take_along_axis(log_probs, index[..., None], -1)[..., 0]
+        logs = self.head.log_density(self(prompt), prompt.ys, self.signature.y)
+        return jnp.sum(logs.reshape(*self._lead(prompt.points), -1), -1)
 
     def _check(self, points: int) -> None:
         if self.max_points is not None and points > self.max_points:
@@ -175,21 +163,9 @@ class Learner(eqx.Module):
         return self.layout.position_ids(points, signature), self.layout.visible(points, signature), rows
 
     def _read(self, outputs: Float[Array, "R O"], points: int) -> Prediction:
-        space, steps = self.signature.y, self.signature.steps
-        lead = (points,) if steps == 1 else (points, steps)
         outputs = outputs if outputs.dtype == jnp.float64 else outputs.astype(jnp.float32)
-        if isinstance(space, Symbols):
-            return Prediction(log_probs=jax.nn.log_softmax(outputs.reshape(*lead, space.n)))
-        if self.head == "gaussian":
-            mean, spread = (part.reshape(*lead, *space.shape) for part in jnp.split(outputs, 2, -1))
-            return Prediction(mean=mean, variance=jax.nn.softplus(spread) + LEAST_VARIANCE)
-        values = outputs.reshape(*lead, *space.shape)
-        if isinstance(space, Signs):
-            return Prediction(log_probs=jnp.stack([jax.nn.log_sigmoid(-values), jax.nn.log_sigmoid(values)], -1))
-        return Prediction(mean=values)
+        return self.head.read(outputs, self.signature.y, self._lead(points))
 
-
-def head_size(space: Space, head: Head = "mean") -> int:
-    """O, the number of network outputs per prediction: logits of symbols, one logit per sign, the mean of reals, and
-    for a Gaussian head what becomes the variance."""
-    return space.features * (2 if head == "gaussian" else 1)
+    def _lead(self, points: int) -> tuple[int, ...]:
+        """The shape of what is predicted: positions, and steps where there are several."""
+        return (points,) if self.signature.steps == 1 else (points, self.signature.steps)

@@ -3,10 +3,14 @@
     P = x W_in,  Y_0 = 0,  Y_{t+1} = norm(blocks(inject(Y_t, P) + position)),  prediction_t = Y_{t+1} W_out
 
 The loss is the mean over the last T of b loops; loops before them run without gradient, and the state that enters the
-window is a constant. AlgoFormer (Gao et al. 2024) has blocks of their own before and after the loop.
+window is a constant. AlgoFormer (Gao et al. 2024) has blocks of their own before and after the loop. With a halting
+read-out (Graves 2016, Banino et al. 2021) every token says after every loop whether it is done:
+
+    h_t = sigmoid(Y_t w + c),  p_t = h_t prod_{s < t} (1 - h_s),  h_b = 1,      prediction = sum_t p_t prediction_t
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -28,7 +32,7 @@ from icl.taps import tap
 CODES = 16
 
 
-@ModelConfig.registry.add("looped", papers=("yang-2023",))
+@ModelConfig.registry.add("looped", papers=("yang-2023", "graves-2016", "banino-2021"))
 class Looped(Transformer):
     """`depth` blocks in a loop, run `loops` times (b); the loss covers the last `loss_window` of them (T).
 
@@ -36,6 +40,9 @@ class Looped(Transformer):
     inside the loop. b may grow: loops_start, then loops_by more every loops_every steps, up to `loops`; a change
     compiles nothing. `timesteps` adds a learned map of the loop's number. At test time any number of loops may be run:
     `loop(learner, count)`. Validation runs all `loops` from the start.
+
+    With `halting` the one prediction is the mean over the loops by the probabilities p of halting, and the loss is its
+    loss, through all loops; at the start h_t = 1 / b. Deviation: there is no price on loops, as ACT and PonderNet have.
     """
 
     depth: int = setting(1, "blocks in the loop", at_least=1, at_most=1024)
@@ -46,9 +53,13 @@ class Looped(Transformer):
     loops_every: int = setting(500, "steps between increments", at_least=1)
     inject: Literal["add", "multiply", "none"] = setting("add", "how the input enters every loop")
     timesteps: bool = setting(False, "whether blocks are told the number of the loop")
+    halting: bool = setting(False, "whether every token weighs the loops by when it halts", absent=False)
 
     def problems(self):
         yield from super().problems()
+        if self.halting and (self.loss_window is not None or self.loops_start is not None):
+            words = "halting weighs all loops from the first; leave loss_window and loops_start out"
+            yield Problem("halting", words)
         if self.loss_window is not None and self.loss_window > self.loops:
             yield Problem("loss_window", f"must be at most loops = {self.loops}, got {self.loss_window}")
         if self.loops_start is not None and not (self.loss_window or self.loops) <= self.loops_start <= self.loops:
@@ -57,9 +68,9 @@ class Looped(Transformer):
                 "loops_start", f"must be from loss_window = {least} to loops = {self.loops}, got {self.loops_start}"
             )
 
-    def prompt_bytes(self, task: FunctionClass) -> int:
+    def prompt_bytes(self, task: FunctionClass, remat: bool = False) -> int:
         """What the window's loops keep."""
-        return super().prompt_bytes(task) * (self.loss_window or self.loops)
+        return super().prompt_bytes(task, remat) * (self.loss_window or self.loops)
 
     def make(self, task: FunctionClass, *, key: PRNGKeyArray) -> Learner:
         return self.learner(task, (0, 0), key=key)
@@ -67,6 +78,7 @@ class Looped(Transformer):
     def learner(self, task: FunctionClass, ends: tuple[int, int], *, key: PRNGKeyArray) -> Learner:
         """With blocks before and after the loop."""
         inner, times, first, last = jax.random.split(key, 4)
+        halts = jax.random.fold_in(key, 4)
         single, place = super().make(task, key=inner), self.place(task, self.width, self.init, self.order)
         before, after = (
             tuple(Block(self, self.stack[0], place, key=k) for k in jax.random.split(own, count))
@@ -75,7 +87,10 @@ class Looped(Transformer):
         clock = Linear(CODES, self.width, CODES**-0.5, bias=False, key=times) if self.timesteps else None
         rule = Loop(self.loops, self.loss_window, self.loops_start, self.loops_by, self.loops_every, self.inject)
         last = LayerNorm(self.width) if after and self.norm == "pre" else eqx.nn.Identity()
-        network = LoopedNetwork(Stack(before), single.network, Stack(after), last, clock, rule)
+        halt = Linear(self.width, 1, self.width**-0.5, key=halts) if self.halting else None
+        if halt is not None:
+            halt = eqx.tree_at(lambda m: m.bias, halt, jnp.full(1, -math.log(max(self.loops - 1, 1))))
+        network = LoopedNetwork(Stack(before), single.network, Stack(after), last, clock, halt, rule)
         return dataclasses.replace(single, network=network)
 
 
@@ -125,6 +140,7 @@ class LoopedNetwork(eqx.Module):
     after: Stack
     last: LayerNorm | eqx.nn.Identity
     clock: Linear | None
+    halt: Linear | None
     rule: Loop
 
     def __call__(
@@ -135,6 +151,8 @@ class LoopedNetwork(eqx.Module):
         rows: tuple[int, ...] | None = None,
     ) -> Float[Array, "R O"]:
         net, enters = self._enter(tokens, position_ids, visible)
+        if net.halt is not None:
+            return net._halted(enters, position_ids, visible, rows)
         step = lambda y, t: (tap(net._body(y, enters, position_ids, visible, t), "loop"), None)  # noqa: E731
         y = jax.lax.scan(step, net._first(enters), jnp.arange(self.rule.loops))[0]
         return net.read_out(net._leave(y, visible), rows)
@@ -147,6 +165,8 @@ class LoopedNetwork(eqx.Module):
         rows: tuple[int, ...] | None = None,
     ) -> Float[Array, "B R O"]:
         net, enters = self._enter(tokens, position_ids, visible)
+        if net.halt is not None:
+            return net._halted(enters, position_ids, visible, rows)
         step = lambda y, t: (net._body(y, enters, position_ids, visible, t), None)  # noqa: E731
         y = jax.lax.scan(step, net._first(enters), jnp.arange(self.rule.loops))[0]
         return net.read_out(net._leave(y, visible), rows)
@@ -161,6 +181,8 @@ class LoopedNetwork(eqx.Module):
     ) -> Float[Array, "N B R O"]:
         """The outputs of the loops in the window, at the number of loops of this training step."""
         net, enters = self._enter(tokens, position_ids, visible)
+        if net.halt is not None:
+            return net._halted(enters, position_ids, visible, rows)[None]
         count, window = self.rule.count(step), self.rule.window or self.rule.loops
         # Nothing before the window has a gradient, so its number of loops may be data.
         still, given = jax.lax.stop_gradient((net, enters))
@@ -174,8 +196,28 @@ class LoopedNetwork(eqx.Module):
             y = net._body(y, enters, position_ids, visible, t)
             return y, y
 
+        loop = jax.checkpoint(loop) if net.inner.remat else loop
         states = jax.lax.scan(loop, start, first + jnp.arange(window))[1]
         return jax.vmap(lambda y: net.read_out(net._leave(y, visible), rows))(states)
+
+    def _halted(self, enters, position_ids, visible, rows) -> Float[Array, "*B R O"]:
+        """The outputs of all loops, weighted by the probabilities of halting there."""
+        halt, at_rows = self.halt, ... if rows is None else (..., np.asarray(rows), slice(None))
+        assert halt is not None
+
+        def loop(state, t):
+            y, left, total = state
+            y = tap(self._body(y, enters, position_ids, visible, t), "loop")
+            stops = jax.nn.sigmoid(halt(y[at_rows])[..., 0])
+            share = tap(left * jnp.where(t == self.rule.loops - 1, jnp.ones_like(stops), stops), "halting")
+            found = self.read_out(self._leave(y, visible), rows)
+            return (y, left - share, total + share[..., None] * found), None
+
+        first = self._first(enters)
+        like = jax.eval_shape(lambda y: self.read_out(self._leave(y, visible), rows), first)
+        state = first, jnp.ones(like.shape[:-1], like.dtype), jnp.zeros(like.shape, like.dtype)
+        loop = jax.checkpoint(loop) if self.inner.remat else loop
+        return jax.lax.scan(loop, state, jnp.arange(self.rule.loops))[0][2]
 
     def read_out(self, x: Float[Array, "*B T E"], rows: tuple[int, ...] | None = None) -> Float[Array, "*B R O"]:
         """Outputs from the state after any loop; its norm was inside the loop."""

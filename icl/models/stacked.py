@@ -1,5 +1,15 @@
 """What architectures around a stack of mixers share: which mixer stands in which layer, and what that refuses."""
 
+import copy
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
 from function_classes.base import FunctionClass
 from function_classes.fields import Problem, setting
 from icl.layouts import Signature
@@ -17,6 +27,7 @@ ROOM = 64
 class Stacked(ModelConfig):
     """`depth` layers, each with `mixer`, or each with its own of `mixers`."""
 
+    rematerializes: ClassVar[bool] = True
     depth: int = setting(4, "number of blocks, L", at_least=1, at_most=1024)
     heads: int = setting(8, "attention heads, H; must divide width", at_least=1)
     mixer: MixerConfig = setting(SoftmaxAttention(), "what mixes tokens")
@@ -57,3 +68,50 @@ class Stacked(ModelConfig):
             words = f"layout {self.layout.name!r} hides tokens from each other, which {', '.join(blind)} cannot do"
             found.append(("mixer", f"{words}; take layout paired, shifted or interleaved, or one of {', '.join(sees)}"))
         return found
+
+
+def in_turn(
+    step: Callable[[Any, Float[Array, "B T E"], tuple[int, ...] | None], Float[Array, "B R E"]],
+    blocks: Sequence[Any],
+    x: Float[Array, "B T E"],
+    rows: tuple[int, ...] | None,
+    remat: bool,
+) -> Float[Array, "B R E"]:
+    """x after all blocks, step(block, x, rows); only the last one has rows that matter.
+
+    With `remat` what happens inside of a block is computed again for the gradient. Blocks that differ in their weights
+    alone are then scanned over, because a compiler that sees all of them at once may keep what it should forget.
+    """
+    *early, last = blocks
+    inner = lambda block, x: step(block, x, None)  # noqa: E731
+    if not remat:
+        for block in early:
+            x = inner(block, x)
+        return step(last, x, rows)
+    parts = [eqx.partition(block, eqx.is_array) for block in early]
+    if parts and all(_shapes(part) == _shapes(parts[0]) for part in parts):
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(arrays for arrays, _ in parts))
+        again = jax.checkpoint(lambda x, arrays: inner(eqx.combine(arrays, parts[0][1]), x))
+        x = jax.lax.scan(lambda x, arrays: (again(x, arrays), None), x, stacked)[0]
+    else:
+        for block in early:
+            x = jax.checkpoint(inner)(block, x)
+    return jax.checkpoint(step, static_argnums=2)(last, x, rows)
+
+
+def _shapes(part: tuple[Any, Any]) -> Any:
+    """What two blocks must have in common to be one program: shapes and types of arrays, and everything else."""
+    arrays, rest = part
+    leaves = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(arrays)]
+    return leaves, jax.tree.structure(arrays), jax.tree.leaves(rest)
+
+
+def recomputing(network: Any) -> Any:
+    """The same network with `remat` in training."""
+    inner = getattr(network, "inner", None)
+    if inner is not None:
+        return dataclasses.replace(network, inner=recomputing(inner))
+    # A network's constructor draws weights: what has some is copied.
+    again = copy.copy(network)
+    object.__setattr__(again, "remat", True)
+    return again

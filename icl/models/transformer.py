@@ -11,13 +11,14 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from function_classes.base import FunctionClass
 from function_classes.fields import setting
 from icl.layouts import Signature, Stream
-from icl.models.base import Head, Learner, ModelConfig, head_size
+from icl.models.base import Learner, ModelConfig
+from icl.models.heads import HeadConfig, Mean
 from icl.models.mixers import Mixer, MixerConfig
 from icl.models.mixers.base import Place, Visible
 from icl.models.mixers.order import Order
 from icl.models.mixers.softmax import SoftmaxAttention
 from icl.models.parts import GATES, MLP, LayerNorm, Linear, affine, sinusoids, uniform_linear
-from icl.models.stacked import Stacked
+from icl.models.stacked import Stacked, in_turn
 from icl.taps import tap
 
 Positions = Literal["learned", "sinusoidal", "rotary", "alibi", "relative", "none"]
@@ -43,7 +44,7 @@ class Transformer(Stacked):
     positions: Positions = setting("learned", "how tokens know their place")
     init: Literal["gpt2", "fan-in"] = setting("fan-in", "standard deviations at the start: .02, or 1 / sqrt(fan-in)")
     compute: Literal["float32", "bfloat16"] = setting("float32", "type of activations; parameters stay float32")
-    head: Head = setting("mean", "of numbers: a mean, or mean and variance, trained on nats", absent="mean")
+    head: HeadConfig = setting(Mean(), "what outputs mean: a number, a Gaussian, bars; symbols: mean", absent=Mean())
     tied: bool = setting(False, "read out with the transposed read-in, of streams of symbols", absent=False)
 
     def refuses(self, task: FunctionClass) -> list[tuple[str, str]]:
@@ -67,13 +68,15 @@ class Transformer(Stacked):
         """What attention knows of distances."""
         return self.positions if self.positions in ("rotary", "alibi", "relative") else "none"
 
-    def prompt_bytes(self, task: FunctionClass) -> int:
+    def prompt_bytes(self, task: FunctionClass, remat: bool = False) -> int:
         """What the backward pass needs of every block but the last, which may have few rows to read: residuals, hidden
-        units, and half of the attention's square."""
+        units, and half of the attention's square; with `remat`, what entered the block."""
         length = self.layout.length(task.points, Signature.of(task))
         size = 2 if self.compute == "bfloat16" else 4
         squares = sum(isinstance(mixer, SoftmaxAttention) for mixer in self.stack[:-1])
         hidden = 0 if self.activation == "none" else self.mlp_ratio * (2 if self.activation in GATES else 1)
+        if remat:
+            return super().prompt_bytes(task) + size * (self.depth - 1) * length * self.width
         return super().prompt_bytes(task) + size * (
             (self.depth - 1) * length * self.width * (2 + hidden) + squares * (length**2 // 2 * self.heads)
         )
@@ -83,10 +86,10 @@ class Transformer(Stacked):
         points = self.room(task)
         rows = int(self.layout.position_ids(points, signature).max()) + 1
         place = self.place(task, self.width, self.init, self.order)
-        outputs = head_size(signature.y, self.head)
-        network = Network(self, place, self.layout.features(signature), outputs, rows, key=key)
+        head = self.head.make(task)
+        network = Network(self, place, self.layout.features(signature), head.size(signature.y), rows, key=key)
         tabled = self.positions == "learned" or self.bounded
-        return Learner(network, self.layout, signature, points if tabled else None, self.head)
+        return Learner(network, self.layout, signature, head, points if tabled else None)
 
 
 def _norm(config: Transformer, *where: str) -> LayerNorm | eqx.nn.Identity:
@@ -144,6 +147,7 @@ class Network(eqx.Module):
     head: Linear | None
     compute: str = eqx.field(static=True)
     sinusoidal: bool = eqx.field(static=True)
+    remat: bool = eqx.field(static=True)
 
     def __init__(self, config: Transformer, place: Place, features: int, outputs: int, rows: int, *, key: PRNGKeyArray):
         embed, positions, head, *blocks = jax.random.split(key, 3 + config.depth)
@@ -154,7 +158,7 @@ class Network(eqx.Module):
         self.blocks = tuple(Block(config, mixer, place, key=k) for mixer, k in pairs)
         self.norm = _norm(config, "pre")
         self.head = None if config.tied else uniform_linear(config.width, outputs, key=head)
-        self.compute, self.sinusoidal = config.compute, config.positions == "sinusoidal"
+        self.compute, self.sinusoidal, self.remat = config.compute, config.positions == "sinusoidal", False
 
     def __call__(
         self,
@@ -177,9 +181,8 @@ class Network(eqx.Module):
         rows: tuple[int, ...] | None = None,
     ) -> Float[Array, "B R O"]:
         net, x = self._enter(tokens, position_ids)
-        for index, block in enumerate(net.blocks):
-            x = block.batched(x, visible, rows if index == len(net.blocks) - 1 else None)
-        return net.read_out(x)
+        step = lambda block, x, rows: block.batched(x, visible, rows)  # noqa: E731
+        return net.read_out(in_turn(step, net.blocks, x, rows, net.remat))
 
     def read_out(self, x: Float[Array, "*B R E"]) -> Float[Array, "*B R O"]:
         """Outputs from the residual stream, after the last block or, as a lens, after any."""

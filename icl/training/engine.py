@@ -4,6 +4,7 @@ Nothing depends on history but the state: prompt i of step t is drawn from fold_
 rate is a function of the step, and a chunk from a to c equals chunks from a to b and b to c bit for bit.
 """
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -18,13 +19,12 @@ from function_classes.base import FunctionClass, Prediction, Prompt
 from icl import prng, scoring
 from icl.config import Config
 from icl.models.base import Learner
-from icl.programs import draw, options, predict
-from icl.training import teaching
+from icl.models.stacked import recomputing
+from icl.programs import options
+from icl.training import teaching, validation
 from icl.training.optimizers import Optimizer
 from icl.training.schedules import Schedule
-
-# A loss this many times the loss of predicting nothing has diverged, though every number may still be finite.
-DIVERGED_ABOVE = 1e4
+from icl.training.validation import Validation
 
 
 class State(eqx.Module):
@@ -51,14 +51,6 @@ class Data(NamedTuple):
     steps: Int[Array, "M"]
     limit: Float[Array, "M"]
     teacher: Any = None
-
-
-class Validation(NamedTuple):
-    """Fixed prompts, and the prediction that the excess is over: the teacher's, whose targets the prompts then have, or
-    that of Bayes (None where the class has no Bayes predictor)."""
-
-    prompts: Prompt
-    floor: Prediction | None
 
 
 def program_key(config: Config) -> str:
@@ -96,7 +88,7 @@ class Program:
         self.traces = 0
         self.devices = jax.local_devices()
         self.mesh = jax.sharding.Mesh(np.asarray(self.devices), ("batch",))
-        shapes = eqx.filter_eval_shape(lambda: config.model.make(config.task, key=prng.stream(0, "weights")))
+        shapes = eqx.filter_eval_shape(lambda: self._make(config.task, 0))
         self.skeleton, self.static = eqx.partition(shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
         self.paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(self.skeleton)]
         self.parameters = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(self.skeleton))
@@ -131,26 +123,12 @@ class Program:
         return self._start(data)
 
     def prepare(self, configs: list[Config], data: Data) -> tuple[Validation, Data]:
-        """Every member's validation prompts with what Bayes or the teacher says on them, and the data with the teacher
+        """Every member's validation prompts with what Bayes or the teacher loses on them, and the data with the teacher
         and the loss above which a member counts as diverged."""
-        count = self.config.training.validation_prompts
-        drawn = [draw(c.task, prng.stream(c.seed, "validation"), 0, count) for c in configs]
         teachers = [teaching.settle(c.training.teacher, c.task) for c in configs]
-        known = self.config.training.teacher is not None or self.config.task.bayes_kind.kind != "none"
-        floors = [c.task.bayes if t is None else t for c, t in zip(configs, teachers, strict=True)] if known else []
-        floor = [predict(predictor, p) for predictor, p in zip(floors, drawn, strict=known)]
-        space = self.config.task.y_space
-        if space.kind == "real":
-            axes = tuple(range(1 if self.config.task.steps == 1 else 2, drawn[0].ys.ndim - 1))
-            null = [float(np.mean(np.sum(np.square(p.scores), tuple(1 + a for a in axes)))) for p in drawn]
-        else:
-            null = [float(np.log(max(space.features, 2)))] * len(configs)
-        stack = lambda trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)  # noqa: E731
-        if self.config.training.teacher is not None:
-            drawn = [teaching.aim(p, f, space) for p, f in zip(drawn, floor, strict=True)]
-        validation = Validation(stack(drawn), stack(floor) if known else None)
-        limit = np.asarray(DIVERGED_ABOVE * np.asarray(null), np.float32)
-        return validation, data._replace(limit=limit, teacher=stack(teachers))
+        watched = validation.fixed(configs, teachers)
+        limit = validation.limits(configs, watched.prompts)
+        return watched, data._replace(limit=limit, teacher=validation.stack(teachers))
 
     def chunk(self, state: State, start: int, stop: int, data: Data) -> State:
         """Steps start..stop-1. The state is donated: keep no reference to it."""
@@ -197,9 +175,14 @@ class Program:
 
         return run
 
+    def _make(self, task: FunctionClass, seed: Any) -> Learner:
+        learner = self.config.model.make(task, key=prng.stream(seed, "weights"))
+        if not self.config.training.remat:
+            return learner
+        return dataclasses.replace(learner, network=recomputing(learner.network))
+
     def _start_one(self, data: Data) -> State:
-        learner = self.config.model.make(self.config.task, key=prng.stream(data.seed, "weights"))
-        params = eqx.filter(learner, eqx.is_inexact_array)
+        params = eqx.filter(self._make(data.task, data.seed), eqx.is_inexact_array)
         zero = jnp.zeros((), jnp.int32)
         optimizer = data.optimizer.transform().init(params)
         return State(params, optimizer, zero, jnp.zeros(()), zero, jnp.asarray(True), zero - 1)
@@ -211,8 +194,10 @@ class Program:
     def _loss(self, predictions: Prediction, prompts: Prompt, weights) -> Float[Array, ""]:
         space, steps, metric = self.config.task.y_space, self.config.task.steps, self.config.model.metric
         losses = jax.vmap(lambda prediction, prompt: scoring.loss(prediction, prompt, space, steps, metric))
-        weights = scoring.only(self._trained(prompts.ys.shape[1]), weights, prompts)
-        return scoring.mean_loss(losses(predictions, prompts), weights)
+        return self._mean(losses(predictions, prompts), prompts, weights)
+
+    def _mean(self, losses: Float[Array, "B P S"], prompts: Prompt, weights) -> Float[Array, ""]:
+        return scoring.mean_loss(losses, scoring.only(self._trained(prompts.ys.shape[1]), weights, prompts))
 
     def _trained(self, points: int) -> np.ndarray | None:
         """The positions that one pass of the learner predicts: (P,) booleans, None for all."""
@@ -224,7 +209,7 @@ class Program:
         loss = self._loss(self._predict(params, prompts), prompts, prompts.scored)
         if validation.floor is None:
             return {"validation_loss": loss}
-        return {"validation_loss": loss, "excess": loss - self._loss(validation.floor, prompts, prompts.scored)}
+        return {"validation_loss": loss, "excess": loss - self._mean(validation.floor, prompts, prompts.scored)}
 
     def _batch(self, task: Any, seed: Array, step: Array, first: Any, count: int) -> Prompt:
         """Prompts first..first+count-1 of a step; a prompt depends on its index, not on the batch size."""

@@ -20,12 +20,12 @@ def check(configs: Sequence[Config]) -> None:
     problems = []
     for config in configs:
         batch = config.training.batch // config.training.accumulate
-        need = batch * config.model.prompt_bytes(config.task)
+        need = batch * config.model.prompt_bytes(config.task, config.training.remat)
         if room is not None and need > room:
             message = (
                 f"{batch} prompts of {config.task.points} points at a time need at least {_words(need)}, and this "
-                f"machine has {_words(room)}; make the prompts, the batch or the model smaller, or raise "
-                "training.accumulate"
+                f"machine has {_words(room)}; make the prompts, the batch or the model smaller, raise "
+                "training.accumulate, or use training.remat"
             )
             problems.append(Problem("training.batch", message))
     if problems:

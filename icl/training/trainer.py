@@ -21,7 +21,8 @@ from icl.runs.directory import RunDirectory
 from icl.runs.directory import State as Standing
 from icl.runs.metrics import MetricsLog, cut_back
 from icl.runs.signals import Interruption
-from icl.training.engine import Data, Program, State, Validation
+from icl.training.engine import Data, Program, State
+from icl.training.validation import Validation
 
 # Chunks are kept about this long so that an interrupt, and the progress shown, never wait for more.
 CHUNK_SECONDS = 0.5

@@ -71,7 +71,9 @@ def test_bad_toml_is_refused_with_its_place(tmp_path, text):
         (["--dpeth", "3"], "depth"),
         (["depth=3"], "flag"),
         (["--depth"], "expects a value"),
-        (["--depth", "--width", "3"], "expects a value"),
+        (["--depth", "--width", "3"], "--depth: expects a value"),
+        (["--depth="], "--depth: expects a value"),
+        (["--set"], "--set: expects a value"),
         (["--set", "model.depth"], "PATH=VALUE"),
         (["--set", "model.depth.x=1"], "depth"),
         (["--depth", "1,x"], "whole number"),
@@ -81,6 +83,15 @@ def test_bad_toml_is_refused_with_its_place(tmp_path, text):
 def test_bad_words(words, said):
     with pytest.raises(ConfigError, match=said):
         configs(*words)
+
+
+def test_a_switch_needs_no_value():
+    plain, given = configs("--remat", "--depth", "1")[0], configs("--depth", "1", "--remat")[0]
+    assert plain.training.remat
+    assert given.training.remat
+    assert not configs("--remat", "false")[0].training.remat
+    words = ["--remat", "--depth", "4"]
+    assert options.split(words[0], [*words[1:], "linear-regression"]) == ("linear-regression", words)
 
 
 def test_negative_values_are_values():

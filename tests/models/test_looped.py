@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import function_classes as fc
+from icl import taps
 from icl.models import ModelConfig
 from icl.models.looped import LoopedNetwork, loop
 from icl.scoring import loss as loss_of
@@ -139,3 +140,34 @@ def test_algoformer_is_a_loop_between_blocks_of_its_own():
 def test_impossible_loops_are_refused(fields, words):
     with pytest.raises(fc.ConfigError, match=words):
         ModelConfig.registry.get("looped", **fields)
+
+
+def test_halting_weighs_the_loops():
+    """The prediction is the sum over loops of what each says times the probability that it is the one; training sees
+    the same; at the start all loops weigh alike."""
+    learner = made(loops=4, halting=True)
+    network, prompt = learner.network, jax.tree.map(lambda leaf: leaf[0], PROMPTS)
+    halt = network.halt
+    weights = 3 * jax.random.normal(jax.random.key(7), halt.weight.shape)
+    learner = eqx.tree_at(lambda m: m.network.halt.weight, learner, weights)
+    tokens = learner.layout.tokens(prompt, learner.signature)
+    ids, visible, rows = learner._static(TASK.points)
+    net, enters = learner.network._enter(tokens, ids, visible)
+    y, left, total = net._first(enters), np.ones(TASK.points), np.zeros(TASK.points)
+    for t in range(4):
+        y = net._body(y, enters, ids, visible, t)
+        stop = 1 / (1 + np.exp(-np.asarray(y @ weights + halt.bias[None])[:, 0])) if t < 3 else 1.0
+        total, left = total + left * stop * np.asarray(net.read_out(y, rows))[:, 0], left * (1 - stop)
+    np.testing.assert_allclose(learner(prompt).mean, total, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(learner.batched(PROMPTS).mean[0], total, rtol=1e-4, atol=1e-5)
+    trained = learner.in_training(PROMPTS, jnp.asarray(0, jnp.int32)).mean
+    assert trained.shape[0] == 1
+    np.testing.assert_allclose(trained[0, 0], total, rtol=1e-4, atol=1e-5)
+    still = eqx.tree_at(lambda m: m.network.halt.weight, learner, jnp.zeros_like(weights))
+    shares = taps.capture(still, prompt, at=("halting",))[1]["halting"]
+    np.testing.assert_allclose(shares[:, 0], [1 / 4, 3 / 16, 9 / 64, 27 / 64], rtol=1e-5)
+
+
+def test_halting_covers_every_loop():
+    with pytest.raises(fc.ConfigError, match="halting weighs all loops"):
+        made(loops=4, halting=True, loss_window=2)

@@ -13,6 +13,7 @@ from icl import layouts, references
 from icl.layouts import Signature
 from icl.models import Learner
 from icl.models.constructions.gradient_descent import GradientDescentWeights
+from icl.models.heads import MeanHead
 from icl.models.transformer import Transformer
 from icl.references.newton import Newton
 from icl.resampling import resamples
@@ -57,7 +58,9 @@ class Known(eqx.Module):
 
 
 def learner(kind, counts):
-    return Learner(Known(tuple(Stage(count, kind) for count in counts)), layouts.Shifted(), Signature.of(TASK))
+    return Learner(
+        Known(tuple(Stage(count, kind) for count in counts)), layouts.Shifted(), Signature.of(TASK), MeanHead()
+    )
 
 
 def measure(subject, prompts=64, **fields):

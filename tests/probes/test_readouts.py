@@ -12,6 +12,7 @@ from function_classes import NotAvailable
 from icl import layouts, references
 from icl.layouts import Signature
 from icl.models import Learner
+from icl.models.heads import MeanHead
 from icl.taps import tap
 from probes.readout import readable, shuffled
 
@@ -49,7 +50,7 @@ class Known(eqx.Module):
 
 
 def learner(target):
-    return Learner(Known(target), layouts.Paired(), Signature.of(TASK))
+    return Learner(Known(target), layouts.Paired(), Signature.of(TASK), MeanHead())
 
 
 @pytest.mark.parametrize(("name", "target"), [("weight-readout", "weights"), ("moment-readout", "moment")])
