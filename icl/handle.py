@@ -111,6 +111,11 @@ class Run:
             raise NotARun(error.path, f"{error.reason}; {self._remedy}") from None
         return program.learner(state.params)
 
+    @property
+    def parameters(self) -> int:
+        """How many numbers are trained."""
+        return loader(self.config)[0].parameters
+
     def at(self, step: int) -> "Run":
         """The run as it was at a step that has a checkpoint. Raises NotFound with the nearest one."""
         if step not in self.steps:

@@ -9,7 +9,7 @@ A score is the excess over exact Bayes in nats per scored position, after `STEPS
 rate for every mixer. `identity`, which mixes nothing, marks what can be had without context.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -59,21 +59,30 @@ def config(mixer: MixerConfig, task: str, width: int, seed: int, steps: int = ST
     return Config.create(name, **fields, **size, steps=steps, batch=BATCH, seed=seed)
 
 
-def equal_width(mixer: MixerConfig, parameters: int) -> int:
-    """The largest width (a multiple of 8) at which a network with this mixer has at most so many parameters."""
-    width = 8
-    while _parameters(mixer, width + 8) <= parameters:
-        width += 8
+def equal_width(made: Callable[[int], Config], most: int, multiple: int = 8) -> int:
+    """The largest width, a multiple of 8 say, at which `made(width)` has at most so many parameters."""
+    width = multiple
+    while parameters(made(width + multiple)) <= most:
+        width += multiple
     return width
+
+
+def parameters(config: Config) -> int:
+    """How many numbers a configuration trains; nothing is computed."""
+    shapes = eqx.filter_eval_shape(lambda key: config.model.make(config.task, key=key), jax.random.key(0))
+    leaves = jax.tree.leaves(eqx.filter(shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)))
+    return sum(int(np.prod(leaf.shape)) for leaf in leaves)
 
 
 def measure(mixer: MixerConfig, seeds: int = 1, steps: int = STEPS, width: int | None = None) -> Card:
     """Trains the mixer on all tasks. `width` none: as wide as a softmax transformer of width 32 has parameters for."""
+    first = next(iter(TASKS))
+    made = lambda width: config(mixer, first, width, 0)  # noqa: E731
     if width is None:
-        width = equal_width(mixer, _parameters(MixerConfig.registry.get("softmax"), WIDTH))
+        width = equal_width(made, parameters(config(MixerConfig.registry.get("softmax"), first, WIDTH, 0)))
     excess = {task: list(_excess(mixer, task, width, seeds, steps)) for task in TASKS}
     state = sizes(mixer, Place(width, HEADS, DEPTH, 32))[1]
-    return Card(mixer.name, mixer.expected, mixer.cost, width, _parameters(mixer, width), state, excess)
+    return Card(mixer.name, mixer.expected, mixer.cost, width, parameters(made(width)), state, excess)
 
 
 def sizes(mixer: MixerConfig, place: Place) -> tuple[int, int]:
@@ -113,11 +122,3 @@ def _excess(mixer: MixerConfig, task: str, width: int, seeds: int, steps: int) -
         found = evaluate({"model": learner}, law, key=prng.stream(0, "evaluation"), prompts=PROMPTS)
         rows = found.where(predictor="model", metric="excess", position=-1)
         yield float(rows.columns["value"][0])
-
-
-def _parameters(mixer: MixerConfig, width: int) -> int:
-    """Of a network with this mixer on the first task."""
-    built = config(mixer, next(iter(TASKS)), width, 0)
-    shapes = eqx.filter_eval_shape(lambda key: built.model.make(built.task, key=key), jax.random.key(0))
-    leaves = jax.tree.leaves(eqx.filter(shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)))
-    return sum(int(np.prod(leaf.shape)) for leaf in leaves)

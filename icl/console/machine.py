@@ -44,6 +44,9 @@ def share_cores(members: int) -> None:
     import jax
 
     if members > 1 and "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        # A batched LAPACK call (a triangular solve, say) waits for work that it gave to the same threads it runs on.
+        # With as many devices as threads all of them can wait for ever, so the pool is made larger than that.
+        os.environ.setdefault("NPROC", str(2 * cores()))
         with contextlib.suppress(RuntimeError):
             jax.config.update("jax_num_cpu_devices", min(members, cores()))
 

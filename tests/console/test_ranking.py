@@ -58,10 +58,10 @@ def test_learning_is_a_share_of_what_the_identity_leaves():
 
 
 def test_widths_are_the_largest_with_as_many_parameters():
-    config = MixerConfig.registry.get("mamba")
-    most = ranking._parameters(MixerConfig.registry.get("softmax"), 16)
-    width = ranking.equal_width(config, most)
-    assert ranking._parameters(config, width) <= most < ranking._parameters(config, width + 8)
+    made = lambda width: ranking.config(MixerConfig.registry.get("mamba"), "averaging", width, 0)  # noqa: E731
+    most = ranking.parameters(ranking.config(MixerConfig.registry.get("softmax"), "averaging", 16, 0))
+    width = ranking.equal_width(made, most)
+    assert ranking.parameters(made(width)) <= most < ranking.parameters(made(width + 8))
 
 
 def test_unknown_mixers_and_files_without_one_are_refused(tmp_path):
