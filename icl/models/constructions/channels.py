@@ -3,6 +3,7 @@
 A map is a pair (W, b): n linear functions h W + b of the residual stream h, W of shape (E, n) and b of shape (n,).
 """
 
+import math
 from typing import NamedTuple
 
 import equinox as eqx
@@ -79,6 +80,19 @@ def join(*maps: Map) -> Map:
 def alternate(first: Map, second: Map) -> Map:
     """First of the one, first of the other, second of the one, ...: two entries for every head."""
     return Map(*(np.stack(pair, -1).reshape(*pair[0].shape[:-1], -1) for pair in zip(first, second, strict=True)))
+
+
+def columns(functions: Map, chosen: np.ndarray) -> Map:
+    """Some of the functions, in this order, as often as they are named."""
+    return Map(functions.weight[:, chosen], functions.bias[chosen])
+
+
+def matrix_product(left: Map, right: Map, out: Float[np.ndarray, "N E"]) -> Product:
+    """A B for matrices (D, D) written row by row, D^3 products of entries; row (i, j) of `out` says where entry (i, j)
+    goes."""
+    dim = math.isqrt(left.bias.size)
+    i, k, j = np.indices((dim,) * 3).reshape(3, -1)
+    return Product(columns(left, dim * i + k), columns(right, dim * k + j), out[dim * i + j])
 
 
 def write_linear(linear: Linear, weight: np.ndarray, bias: np.ndarray | None = None) -> Linear:
