@@ -4,7 +4,7 @@ A map is a pair (W, b): n linear functions h W + b of the residual stream h, W o
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -27,6 +27,13 @@ class Product(NamedTuple):
 
     left: Map
     right: Map
+    out: Float[np.ndarray, "N E"]
+
+
+class Rectified(NamedTuple):
+    """n hidden units max(0, h), h linear functions, added to the stream through `out`."""
+
+    inner: Map
     out: Float[np.ndarray, "N E"]
 
 
@@ -114,10 +121,25 @@ def write_block(block: Block, attention: Attention | None, *products: Product) -
     out = np.concatenate([p.out for p in products]) if products else nothing.weight
     if block.mlp is None or block.mlp.gate is None or len(out) > block.mlp.up.weight.shape[1]:
         raise ValueError(f"needs a bilinear MLP with {len(out)} hidden units")
+    return _write(block, attention, {"up": left, "gate": right, "down": (out, None)})
+
+
+def write_rectified(block: Block, attention: Attention | None, *units: Rectified) -> Block:
+    """`write_block` for an MLP of rectified linear units, `activation = relu`."""
+    inner = join(*(u.inner for u in units)) if units else Map(np.zeros((0, 0)), np.zeros(0))
+    out = np.concatenate([u.out for u in units]) if units else inner.weight
+    if block.mlp is None or block.mlp.activation != "relu" or len(out) > block.mlp.up.weight.shape[1]:
+        raise ValueError(f"needs an MLP with {len(out)} rectified hidden units")
+    return _write(block, attention, {"up": inner, "down": (out, None)})
+
+
+def _write(block: Block, attention: Attention | None, hidden: dict[str, Any]) -> Block:
+    """The block with these heads, and with these maps in the parts of its MLP."""
+    nothing = Map(np.zeros((0, 0)), np.zeros(0))
     query, key, value, output = attention or (nothing, nothing, nothing, nothing.weight)
     where = lambda b: [  # noqa: E731
         *(b.mixer.query, b.mixer.key, b.mixer.value, b.mixer.output),
-        *(b.mlp.up, b.mlp.gate, b.mlp.down),
+        *(getattr(b.mlp, name) for name in hidden),
     ]
-    maps = [query, key, value, (output, None), left, right, (out, None)]
+    maps = [query, key, value, (output, None), *hidden.values()]
     return eqx.tree_at(where, block, [write_linear(a, *b) for a, b in zip(where(block), maps, strict=True)])
