@@ -102,6 +102,35 @@ def matrix_product(left: Map, right: Map, out: Float[np.ndarray, "N E"]) -> Prod
     return Product(columns(left, dim * i + k), columns(right, dim * k + j), out[dim * i + j])
 
 
+def side_by_side(size: int, *heads: Attention) -> Attention:
+    """Several heads as one `Attention`: each is filled up with zeros to the key size of the mixer."""
+
+    def fill(functions: Map) -> Map:
+        spare = size - functions.bias.size
+        return Map(np.pad(functions.weight, ((0, 0), (0, spare))), np.pad(functions.bias, (0, spare)))
+
+    query, key, value = (join(*map(fill, maps)) for maps in zip(*(head[:3] for head in heads), strict=True))
+    output = np.concatenate([np.pad(head.output, ((0, size - len(head.output)), (0, 0))) for head in heads])
+    return Attention(query, key, value, output)
+
+
+def interpolate(
+    inner: Map, knots: Float[np.ndarray, "M"], values: Float[np.ndarray, "M"], out: Float[np.ndarray, "N E"]
+) -> Rectified:
+    """f of every function, f linear between growing knots and constant beyond them:
+
+        f(x) = f(x_M) + sum_i b_i relu(x_i - x),      b_i = slope right of x_i - slope left of x_i
+
+    For a concave f all b_i but b_0 have one sign, so little cancels.
+    """
+    bends = np.diff(np.concatenate([[0.0], np.diff(values) / np.diff(knots), [0.0]]))
+    count, size = len(knots), inner.bias.size
+    below = Map(-np.repeat(inner.weight, count, 1), np.tile(knots, size) - np.repeat(inner.bias, count))
+    constant = Map(np.zeros((len(inner.weight), 1)), np.ones(1))
+    rows = np.repeat(out, count, 0) * np.tile(bends, size)[:, None]
+    return Rectified(join(below, constant), np.concatenate([rows, values[-1] * np.sum(out, 0, keepdims=True)]))
+
+
 def write_linear(linear: Linear, weight: np.ndarray, bias: np.ndarray | None = None) -> Linear:
     """A linear map with the given numbers in its first rows and columns, and 0 elsewhere."""
     full, shift = np.zeros(linear.weight.shape), np.zeros(linear.weight.shape[1])
