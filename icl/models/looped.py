@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from function_classes.base import FunctionClass
 from function_classes.fields import Problem, setting
 from icl.models.base import Learner, ModelConfig
-from icl.models.mixers.base import Visible
+from icl.models.mixers.base import Place, Visible
 from icl.models.parts import LayerNorm, Linear, sinusoids
 from icl.models.transformer import Block, Network, Transformer
 from icl.taps import tap
@@ -57,6 +57,16 @@ class Looped(Transformer):
                 "loops_start", f"must be from loss_window = {least} to loops = {self.loops}, got {self.loops_start}"
             )
 
+    @property
+    def rule(self) -> "Loop":
+        return Loop(self.loops, self.loss_window, self.loops_start, self.loops_by, self.loops_every, self.inject)
+
+    def on_tokens(self, length: int, features: int, outputs: int, *, key: PRNGKeyArray) -> "LoopedNetwork":
+        """The network of no function class: tokens (length, features) to outputs (length, outputs)."""
+        place = Place(self.width, self.heads, self.depth, length, self.init, self.order)
+        inner = Network(self, place, features, outputs, length, key=key)
+        return LoopedNetwork(Stack(()), inner, Stack(()), eqx.nn.Identity(), None, self.rule)
+
     def prompt_bytes(self, task: FunctionClass) -> int:
         """What the window's loops keep."""
         return super().prompt_bytes(task) * (self.loss_window or self.loops)
@@ -73,9 +83,8 @@ class Looped(Transformer):
             for own, count in zip((first, last), ends, strict=True)
         )
         clock = Linear(CODES, self.width, CODES**-0.5, bias=False, key=times) if self.timesteps else None
-        rule = Loop(self.loops, self.loss_window, self.loops_start, self.loops_by, self.loops_every, self.inject)
         last = LayerNorm(self.width) if after and self.norm == "pre" else eqx.nn.Identity()
-        network = LoopedNetwork(Stack(before), single.network, Stack(after), last, clock, rule)
+        network = LoopedNetwork(Stack(before), single.network, Stack(after), last, clock, self.rule)
         return dataclasses.replace(single, network=network)
 
 
