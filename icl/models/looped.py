@@ -238,3 +238,12 @@ def loop(learner: Learner, loops: int) -> Learner:
         raise ValueError("only a looped network can be run for another number of loops")
     rule = dataclasses.replace(network.rule, loops=loops)
     return dataclasses.replace(learner, network=dataclasses.replace(network, rule=rule))
+
+
+@eqx.filter_jit
+def outputs_of_loops(network: LoopedNetwork, tokens: Float[Array, "B T F"]) -> Float[Array, "N B T O"]:
+    """The outputs at every token after each of the network's loops, where all tokens see each other."""
+    length = tokens.shape[1]
+    seen = np.ones((length, length), bool)
+    every = dataclasses.replace(network, rule=dataclasses.replace(network.rule, window=None, start=None))
+    return every.in_training(tokens, np.arange(length), seen, None, jnp.zeros((), jnp.int32))

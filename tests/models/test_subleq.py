@@ -1,11 +1,12 @@
 """A computer of hand-set weights against a plain interpreter: every word of memory and every line, no mismatch."""
 
-import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from function_classes import ConfigError
-from icl.models.constructions.subleq import Subleq, _every_loop
+from icl.models.constructions.subleq import Subleq
+from icl.models.looped import outputs_of_loops
 from icl.models.mixers.linear import LinearHeads
 
 RUNS, STEPS = 200, 30
@@ -50,7 +51,7 @@ def test_random_programs_run_as_interpreted(bits):
 
 def test_the_stream_holds_whole_numbers_and_nothing_drifts():
     words, programs = draw(COMPUTER, 0)
-    outputs = np.asarray(_every_loop(COMPUTER.network(STEPS), jax.numpy.asarray(COMPUTER.tokens(words, programs))))
+    outputs = np.asarray(outputs_of_loops(COMPUTER.network(STEPS), jnp.asarray(COMPUTER.tokens(words, programs))))
     np.testing.assert_array_equal(outputs, np.round(outputs))
     np.testing.assert_array_equal(np.sum(outputs[:, :, 0, 1:], -1), 1)
 

@@ -162,13 +162,17 @@ def write_rectified(block: Block, attention: Attention | None, *units: Rectified
     return _write(block, attention, {"up": inner, "down": (out, None)})
 
 
-def _write(block: Block, attention: Attention | None, hidden: dict[str, Any]) -> Block:
-    """The block with these heads, and with these maps in the parts of its MLP."""
+def write_heads(mixer: Any, attention: Attention | None) -> Any:
+    """A mixer of these heads; none: one that adds nothing."""
     nothing = Map(np.zeros((0, 0)), np.zeros(0))
     query, key, value, output = attention or (nothing, nothing, nothing, nothing.weight)
-    where = lambda b: [  # noqa: E731
-        *(b.mixer.query, b.mixer.key, b.mixer.value, b.mixer.output),
-        *(getattr(b.mlp, name) for name in hidden),
-    ]
-    maps = [query, key, value, (output, None), *hidden.values()]
-    return eqx.tree_at(where, block, [write_linear(a, *b) for a, b in zip(where(block), maps, strict=True)])
+    where = lambda m: [m.query, m.key, m.value, m.output]  # noqa: E731
+    maps = [query, key, value, (output, None)]
+    return eqx.tree_at(where, mixer, [write_linear(a, *b) for a, b in zip(where(mixer), maps, strict=True)])
+
+
+def _write(block: Block, attention: Attention | None, hidden: dict[str, Any]) -> Block:
+    """The block with these heads, and with these maps in the parts of its MLP."""
+    linears = [write_linear(getattr(block.mlp, name), *maps) for name, maps in hidden.items()]
+    where = lambda b: [b.mixer, *(getattr(b.mlp, name) for name in hidden)]  # noqa: E731
+    return eqx.tree_at(where, block, [write_heads(block.mixer, attention), *linears])

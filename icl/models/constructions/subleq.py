@@ -20,7 +20,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from function_classes.fields import Fields, setting
 from icl.models.constructions.channels import (
@@ -33,7 +33,7 @@ from icl.models.constructions.channels import (
     write_linear,
     write_rectified,
 )
-from icl.models.looped import Looped, LoopedNetwork
+from icl.models.looped import Looped, LoopedNetwork, outputs_of_loops
 from icl.models.mixers.linear import LinearAttention
 
 
@@ -122,7 +122,7 @@ class Subleq(Fields):
         number of loops."""
         tokens = jnp.asarray(self.tokens(words, programs), jnp.float32)
         with jax.default_matmul_precision("highest"):
-            outputs = np.asarray(_every_loop(self.network(steps), tokens))
+            outputs = np.asarray(outputs_of_loops(self.network(steps), tokens))
         return Trace(outputs[:, :, 1 : 1 + self.memory, 0].astype(int), np.argmax(outputs[:, :, 0, 1:], -1))
 
     def _wraps(self, c: Channels) -> Rectified:
@@ -155,10 +155,3 @@ class Subleq(Fields):
         """`cell` and `line` name a token, a, b, c are a line's own; what follows is the counter's token."""
         m, n = self.memory, self.lines
         return Channels(cell=m, line=n, word=1, a=m, b=m, c=n, counter=n, ra=m, rb=m, rc=n, u=1, v=1, w=1)
-
-
-@eqx.filter_jit
-def _every_loop(network: LoopedNetwork, tokens: Float[Array, "R T F"]) -> Float[Array, "steps R T O"]:
-    length = tokens.shape[1]
-    everything = np.ones((length, length), bool)
-    return network.in_training(tokens, np.arange(length), everything, None, jnp.zeros((), jnp.int32))
