@@ -10,6 +10,7 @@ from function_classes import Prompt
 from function_classes.base import NotAvailable
 from icl import taps
 from icl.models.constructions import Construction, Needs
+from icl.models.constructions.disguise import rotated
 from icl.programs import predict
 
 D, C, P, ALPHA = 3, 3, 12, 0.3
@@ -92,6 +93,15 @@ def test_a_stream_of_one_symbol_is_uniform():
     prompts = task.batch(jax.random.key(2), 8)
     said = predict(Construction.registry.get("k-gram").make(task), prompts)
     np.testing.assert_allclose(said.as_mean(task.y_space), 1 / C, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["k-gram", "surviving-literals"])
+def test_disguised_learners_predict_the_same(name):
+    made = Construction.registry.get(name)
+    task, learner = made.example(), made.make(made.example())
+    prompts = task.batch(jax.random.key(3), 20)
+    plain, turned = (predict(m, prompts).as_mean(task.y_space) for m in (learner, rotated(learner, jax.random.key(4))))
+    np.testing.assert_allclose(turned, plain, atol=1e-4)
 
 
 def test_refusals():
