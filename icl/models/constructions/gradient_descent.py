@@ -55,10 +55,11 @@ class GradientDescentWeights(Construction):
 
 @Construction.registry.add("looped-gradient-descent", papers=("von-oswald-2022", "giannou-2023"))
 class LoopedGradientDescent(Construction):
-    """The same steps as the loops of a looped transformer, whose read-in is the identity and whose read-out is -y.
+    """K steps of gradient descent from w = 0, as K loops of a looped transformer with these weights.
 
-    Nothing is injected again, and there are no MLPs, norms and positions. `icl.models.looped.loop` gives any other
-    number of steps. (That a looped transformer descends is Giannou et al. 2023; these weights are von Oswald's.)
+    Its read-in is the identity and its read-out minus the y slot. Nothing is injected again, and there are no MLPs,
+    norms and positions. `icl.models.looped.loop` gives any other number of steps. (That a looped transformer descends
+    is Giannou et al. 2023; these weights are von Oswald's.)
     """
 
     steps: int = setting(4, "number of steps, K", at_least=1)
