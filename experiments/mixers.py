@@ -16,6 +16,7 @@ from icl.config import Config
 from icl.errors import errors
 from icl.handle import Run
 from icl.models.mixers import MixerConfig
+from icl.models.transformer import Transformer
 from icl.ranking import equal_width, parameters
 
 TASKS = {"linear-regression": {}, "conjunction": {"dim": 8, "points": 20}}
@@ -91,6 +92,13 @@ def attention_is_nearest(runs: Runs, scale: str) -> Measured:
 
 def delta_rule_corrects(runs: Runs, scale: str) -> Measured:
     return _against(runs, "deltanet", "gated-linear-attention", ("linear-regression",), scale)
+
+
+def width(run: Run) -> int:
+    """E of a transformer, looped or not."""
+    model = run.config.model
+    assert isinstance(model, Transformer)
+    return model.width
 
 
 EXPERIMENT = Experiment(

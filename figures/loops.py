@@ -8,11 +8,10 @@ import numpy as np
 import experiments
 import figures
 from experiments.loops import DEPTHS, DIM, SEEN, at_loops, errors
+from experiments.mixers import width
 from icl import style
 
-QUESTION = (
-    "What does a looped transformer know after each loop, in and past training, and what a stack of as many blocks?"
-)
+QUESTION = "What does a looped transformer know after each loop, and what does a stack of as many blocks?"
 SHOWN = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 36, 60, 100)
 PROMPTS = 1024
 LABELS = {"last half": "loss over loops 7 to 12", "all loops": "loss over 12 loops", "few loops": "loss over 4 loops"}
@@ -47,8 +46,8 @@ def draw(runs: Path, scale: str) -> tuple[Any, str, str]:
     first = found["last half"][0]
     caption = (
         f"Linear regression without noise, dim {DIM}, {PROMPTS} prompts, {len(found['last half'])} seeds (median; left "
-        f"also every seed), {first.config.training.steps} steps, width {first.config.model.width}, scale {scale}. Left: "
-        "one block in a loop, run any number of times after training, against transformers with as many blocks of "
+        f"also every seed), {first.config.training.steps} steps, width {width(first)}, scale {scale}. Left: one "
+        "block in a loop, run any number of times after training, against transformers with as many blocks of "
         "their own. Right: error after k examples at the number of loops of training."
     )
     return figure, caption, "configurations " + " ".join(run.identity for group in found.values() for run in group)

@@ -8,7 +8,7 @@ import numpy as np
 
 import experiments
 import figures
-from experiments.mixers import TASKS, distances
+from experiments.mixers import TASKS, distances, width
 from icl import style
 from icl.handle import Run
 
@@ -35,7 +35,7 @@ def draw(runs: Path, scale: str) -> tuple[Any, str, str]:
     caption = (
         f"Distance to the exact Bayes predictor after k examples, mean of {len(first)} seeds, on a logarithmic scale "
         f"that ends at {DEPTH:g} of the largest. Two blocks, 4 heads, widths such that all have at most the "
-        f"{softmax.parameters:,} parameters of softmax attention at width {softmax.config.model.width} (in brackets: "
+        f"{softmax.parameters:,} parameters of softmax attention at width {width(softmax)} (in brackets: "
         f"width, and the mean over positions); {softmax.config.training.steps} steps of batch "
         f"{softmax.config.training.batch}, scale {scale}. Mixers are sorted by their mean; identity mixes nothing and "
         "sees the last example only."
@@ -50,7 +50,7 @@ def _map(figure: Any, axis: Any, found: Mapping[str, Sequence[Run]], task: str, 
     top = table.max()
     shades = np.log10(np.clip(table, DEPTH * top, None))
     image = axis.imshow(shades, aspect="auto", cmap="cividis", vmin=np.log10(DEPTH * top), vmax=np.log10(top))
-    labels = [f"{m}  ({found[m][0].config.model.width}, {values[m].mean():.3g})" for m in order]
+    labels = [f"{m}  ({width(found[m][0])}, {values[m].mean():.3g})" for m in order]
     axis.set_yticks(range(len(order)), labels, fontsize=7)
     axis.set(title=task, xlabel="examples seen, k")
     axis.grid(False)

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from function_classes.base import FunctionClass
 from function_classes.fields import Problem, setting
 from icl.models.base import Learner, ModelConfig
-from icl.models.mixers.base import Visible
+from icl.models.mixers.base import Place, Visible
 from icl.models.parts import LayerNorm, Linear, sinusoids
 from icl.models.transformer import Block, Network, Transformer
 from icl.taps import tap
@@ -68,6 +68,16 @@ class Looped(Transformer):
                 "loops_start", f"must be from loss_window = {least} to loops = {self.loops}, got {self.loops_start}"
             )
 
+    @property
+    def rule(self) -> "Loop":
+        return Loop(self.loops, self.loss_window, self.loops_start, self.loops_by, self.loops_every, self.inject)
+
+    def on_tokens(self, length: int, features: int, outputs: int, *, key: PRNGKeyArray) -> "LoopedNetwork":
+        """The network of no function class: tokens (length, features) to outputs (length, outputs)."""
+        place = Place(self.width, self.heads, self.depth, length, self.init, self.order)
+        inner = Network(self, place, features, outputs, length, key=key)
+        return LoopedNetwork(Stack(()), inner, Stack(()), eqx.nn.Identity(), None, None, self.rule)
+
     def prompt_bytes(self, task: FunctionClass, remat: bool = False) -> int:
         """What the window's loops keep."""
         return super().prompt_bytes(task, remat) * (self.loss_window or self.loops)
@@ -85,12 +95,11 @@ class Looped(Transformer):
             for own, count in zip((first, last), ends, strict=True)
         )
         clock = Linear(CODES, self.width, CODES**-0.5, bias=False, key=times) if self.timesteps else None
-        rule = Loop(self.loops, self.loss_window, self.loops_start, self.loops_by, self.loops_every, self.inject)
         last = LayerNorm(self.width) if after and self.norm == "pre" else eqx.nn.Identity()
         halt = Linear(self.width, 1, self.width**-0.5, key=halts) if self.halting else None
         if halt is not None:
             halt = eqx.tree_at(lambda m: m.bias, halt, jnp.full(1, -math.log(max(self.loops - 1, 1))))
-        network = LoopedNetwork(Stack(before), single.network, Stack(after), last, clock, halt, rule)
+        network = LoopedNetwork(Stack(before), single.network, Stack(after), last, clock, halt, self.rule)
         return dataclasses.replace(single, network=network)
 
 
@@ -271,3 +280,12 @@ def loop(learner: Learner, loops: int) -> Learner:
         raise ValueError("only a looped network can be run for another number of loops")
     rule = dataclasses.replace(network.rule, loops=loops)
     return dataclasses.replace(learner, network=dataclasses.replace(network, rule=rule))
+
+
+@eqx.filter_jit
+def outputs_of_loops(network: LoopedNetwork, tokens: Float[Array, "B T F"]) -> Float[Array, "N B T O"]:
+    """The outputs at every token after each of the network's loops, where all tokens see each other."""
+    length = tokens.shape[1]
+    seen = np.ones((length, length), bool)
+    every = dataclasses.replace(network, rule=dataclasses.replace(network.rule, window=None, start=None))
+    return every.in_training(tokens, np.arange(length), seen, None, jnp.zeros((), jnp.int32))

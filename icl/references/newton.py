@@ -3,11 +3,12 @@
     S_k = sum_{i<k} x_i x_i' + penalty I      M_0 = a S_k,   M <- 2M - M S_k M, `iterations` times      w_k = M X'y
 
 I - M S is squared by every iteration, so K of them do what 2^K terms of a gradient method do; they converge for
-0 < a < 2 / |S|^2 (Ben-Israel and Cohen 1966), to the pseudoinverse where S is singular.
+0 < a < 2 / |S|^2 (Ben-Israel and Cohen 1966), to the pseudoinverse where S is singular. At a = 2 / |S|^2 itself the
+residual is -1 along the largest eigenvector, and 1 for ever after.
 """
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -25,9 +26,10 @@ ITERATIONS = tuple(range(1, 17))
 
 @Reference.registry.add("newton", papers=("fu-2023",))
 class Newton(LinearReference):
-    """`iterations` iterations for every prefix from M_0 = S / |S|^2, the spectral norm; limit: ridge with this penalty.
+    """`iterations` iterations for every prefix from M_0 = S / |S|^2; limit: ridge with this penalty.
 
-    In the eigenbasis of S, with r = (s / s_max)^2:  w_j = (1 - (1 - r_j)^(2^iterations)) / s_j  (X'y)_j.
+    In the eigenbasis of S, with r = (s / |S|)^2:  w_j = (1 - (1 - r_j)^(2^iterations)) / s_j  (X'y)_j. |S| is the
+    spectral norm, or that of Frobenius: sums and products alone, for log2(dim) more iterations at most.
     """
 
     family_parameter: ClassVar[str | None] = "iterations"
@@ -35,10 +37,12 @@ class Newton(LinearReference):
 
     iterations: int = setting(4, "iterations for every prefix; 0: the start alone", at_least=0, at_most=24)
     penalty: float = setting(0.0, "multiplies I in X'X + penalty I", at_least=0)
+    start: Literal["spectral", "frobenius"] = setting("spectral", "the norm of S in M_0", absent="spectral")
 
     @property
     def label(self) -> str:
-        return f"newton-{self.iterations} (penalty {float(self.penalty):g})"
+        start = "" if self.start == "spectral" else f", {self.start} start"
+        return f"newton-{self.iterations} (penalty {float(self.penalty):g}{start})"
 
     @classmethod
     def example(cls, task: FunctionClass) -> Reference:
@@ -53,8 +57,9 @@ class Newton(LinearReference):
         modes = decompose(prompts.xs.astype(jnp.float32), prompts.ys.astype(jnp.float32))
         seen = np.maximum(np.arange(prompts.ys.shape[1]), 1.0)[None, :, None]
         values = seen * np.asarray(modes.curvatures, np.float64) + float(self.penalty)
-        loads, largest = seen * np.asarray(modes.loads, np.float64), values.max(-1, keepdims=True)
-        ratios = np.square(values / np.where(largest > 0, largest, 1))
+        loads, order = seen * np.asarray(modes.loads, np.float64), np.inf if self.start == "spectral" else 2
+        size = np.linalg.norm(values, order, -1, keepdims=True)
+        ratios = np.square(values / np.where(size > 0, size, 1))
 
         def path(iterations: Sequence[float]) -> list[Prediction]:
             return [Prediction(mean=jnp.asarray(mean(int(count)), jnp.float32)) for count in iterations]
@@ -76,8 +81,8 @@ class Newton(LinearReference):
             second, moment = carry
             x, y = example
             system = second + self.penalty * eye
-            largest = jnp.linalg.eigvalsh(system)[-1]
-            scaled = system / jnp.where(largest > 0, largest, 1)
+            size = self._size(system)
+            scaled = system / size
 
             def iterate(_: Array | int, state: tuple[Array, Array]) -> tuple[Array, Array]:
                 vector, residual = state
@@ -85,7 +90,16 @@ class Newton(LinearReference):
 
             start = moment, eye - product(scaled, scaled)
             vector, _ = jax.lax.fori_loop(0, self.iterations, iterate, start)
-            w = product(scaled, vector) / jnp.where(largest > 0, largest, 1)
+            w = product(scaled, vector) / size
             return (second + x[:, None] * x[None, :], moment + x * y), w
 
         return jax.lax.scan(position, (jnp.zeros_like(eye), jnp.zeros_like(xs[0])), (xs, ys))[1]
+
+    def _size(self, system: Float[Array, "D D"]) -> Float[Array, ""]:
+        """|S|, or 1 where S = 0."""
+        if self.start == "spectral":
+            largest = jnp.linalg.eigvalsh(system)[-1]
+            return jnp.where(largest > 0, largest, 1)
+        square = jnp.sum(system**2)
+        # The derivative of the root of 0 would be infinite.
+        return jnp.sqrt(jnp.where(square > 0, square, 1))

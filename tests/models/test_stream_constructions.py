@@ -13,7 +13,6 @@ from icl import taps
 from icl.models import Learner
 from icl.models.constructions import Construction, Needs
 from icl.models.constructions.disguise import rotated
-from icl.models.constructions.streams import Channels
 from icl.programs import predict
 
 C, P, ALPHA = 3, 12, 0.3
@@ -44,7 +43,7 @@ def prompts() -> Prompt:
 def found(learner: Learner, prompts: Prompt) -> jax.Array:
     """What layer 2 has written into `found`."""
     one = lambda p: taps.capture(learner, p, at=("blocks.1.residual",))[1]["blocks.1.residual"]  # noqa: E731
-    return jax.vmap(one)(prompts)[..., Channels(C, P).slices["found"]]
+    return jax.vmap(one)(prompts)[..., head("add-alpha").channels(TASK).slices["found"]]
 
 
 def test_linear_attention_counts_exactly(prompts):

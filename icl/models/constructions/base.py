@@ -15,6 +15,7 @@ from function_classes.spaces import Real
 from icl.layouts import Signature
 from icl.models.attention_only import AttentionOnly
 from icl.models.base import Learner, ModelConfig
+from icl.models.looped import AlgoFormer, Looped
 from icl.models.transformer import Transformer
 from icl.references.base import vectors_to_numbers
 
@@ -59,8 +60,11 @@ class Construction(Fields):
         raise NotImplementedError
 
     def needs(self, task: FunctionClass) -> Needs:
-        """Layers (or loops), heads and width of the learner."""
+        """Layers, heads and width of the learner; a layer in a loop counts as often as it runs."""
         config = self.config(task)
+        if isinstance(config, Looped):
+            ends = config.before + config.after if isinstance(config, AlgoFormer) else 0
+            return Needs(ends + config.loops * config.depth, config.heads, config.width)
         if isinstance(config, Transformer):
             return Needs(config.depth, config.heads, config.width)
         assert isinstance(config, AttentionOnly)

@@ -3,7 +3,8 @@
 A map is a pair (W, b): n linear functions h W + b of the residual stream h, W of shape (E, n) and b of shape (n,).
 """
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -26,6 +27,13 @@ class Product(NamedTuple):
 
     left: Map
     right: Map
+    out: Float[np.ndarray, "N E"]
+
+
+class Rectified(NamedTuple):
+    """n hidden units max(0, h), h linear functions, added to the stream through `out`."""
+
+    inner: Map
     out: Float[np.ndarray, "N E"]
 
 
@@ -81,6 +89,48 @@ def alternate(first: Map, second: Map) -> Map:
     return Map(*(np.stack(pair, -1).reshape(*pair[0].shape[:-1], -1) for pair in zip(first, second, strict=True)))
 
 
+def columns(functions: Map, chosen: np.ndarray) -> Map:
+    """Some of the functions, in this order, as often as they are named."""
+    return Map(functions.weight[:, chosen], functions.bias[chosen])
+
+
+def matrix_product(left: Map, right: Map, out: Float[np.ndarray, "N E"]) -> Product:
+    """A B for matrices (D, D) written row by row, D^3 products of entries; row (i, j) of `out` says where entry (i, j)
+    goes."""
+    dim = math.isqrt(left.bias.size)
+    i, k, j = np.indices((dim,) * 3).reshape(3, -1)
+    return Product(columns(left, dim * i + k), columns(right, dim * k + j), out[dim * i + j])
+
+
+def side_by_side(size: int, *heads: Attention) -> Attention:
+    """Several heads as one `Attention`: each is filled up with zeros to the key size of the mixer."""
+
+    def fill(functions: Map) -> Map:
+        spare = size - functions.bias.size
+        return Map(np.pad(functions.weight, ((0, 0), (0, spare))), np.pad(functions.bias, (0, spare)))
+
+    query, key, value = (join(*map(fill, maps)) for maps in zip(*(head[:3] for head in heads), strict=True))
+    output = np.concatenate([np.pad(head.output, ((0, size - len(head.output)), (0, 0))) for head in heads])
+    return Attention(query, key, value, output)
+
+
+def interpolate(
+    inner: Map, knots: Float[np.ndarray, "M"], values: Float[np.ndarray, "M"], out: Float[np.ndarray, "N E"]
+) -> Rectified:
+    """f of every function, f linear between growing knots and constant beyond them:
+
+        f(x) = f(x_M) + sum_i b_i relu(x_i - x),      b_i = slope right of x_i - slope left of x_i
+
+    For a concave f all b_i but b_0 have one sign, so little cancels.
+    """
+    bends = np.diff(np.concatenate([[0.0], np.diff(values) / np.diff(knots), [0.0]]))
+    count, size = len(knots), inner.bias.size
+    below = Map(-np.repeat(inner.weight, count, 1), np.tile(knots, size) - np.repeat(inner.bias, count))
+    constant = Map(np.zeros((len(inner.weight), 1)), np.ones(1))
+    rows = np.repeat(out, count, 0) * np.tile(bends, size)[:, None]
+    return Rectified(join(below, constant), np.concatenate([rows, values[-1] * np.sum(out, 0, keepdims=True)]))
+
+
 def write_linear(linear: Linear, weight: np.ndarray, bias: np.ndarray | None = None) -> Linear:
     """A linear map with the given numbers in its first rows and columns, and 0 elsewhere."""
     full, shift = np.zeros(linear.weight.shape), np.zeros(linear.weight.shape[1])
@@ -100,10 +150,29 @@ def write_block(block: Block, attention: Attention | None, *products: Product) -
     out = np.concatenate([p.out for p in products]) if products else nothing.weight
     if block.mlp is None or block.mlp.gate is None or len(out) > block.mlp.up.weight.shape[1]:
         raise ValueError(f"needs a bilinear MLP with {len(out)} hidden units")
+    return _write(block, attention, {"up": left, "gate": right, "down": (out, None)})
+
+
+def write_rectified(block: Block, attention: Attention | None, *units: Rectified) -> Block:
+    """`write_block` for an MLP of rectified linear units, `activation = relu`."""
+    inner = join(*(u.inner for u in units)) if units else Map(np.zeros((0, 0)), np.zeros(0))
+    out = np.concatenate([u.out for u in units]) if units else inner.weight
+    if block.mlp is None or block.mlp.activation != "relu" or len(out) > block.mlp.up.weight.shape[1]:
+        raise ValueError(f"needs an MLP with {len(out)} rectified hidden units")
+    return _write(block, attention, {"up": inner, "down": (out, None)})
+
+
+def write_heads(mixer: Any, attention: Attention | None) -> Any:
+    """A mixer of these heads; none: one that adds nothing."""
+    nothing = Map(np.zeros((0, 0)), np.zeros(0))
     query, key, value, output = attention or (nothing, nothing, nothing, nothing.weight)
-    where = lambda b: [  # noqa: E731
-        *(b.mixer.query, b.mixer.key, b.mixer.value, b.mixer.output),
-        *(b.mlp.up, b.mlp.gate, b.mlp.down),
-    ]
-    maps = [query, key, value, (output, None), left, right, (out, None)]
-    return eqx.tree_at(where, block, [write_linear(a, *b) for a, b in zip(where(block), maps, strict=True)])
+    where = lambda m: [m.query, m.key, m.value, m.output]  # noqa: E731
+    maps = [query, key, value, (output, None)]
+    return eqx.tree_at(where, mixer, [write_linear(a, *b) for a, b in zip(where(mixer), maps, strict=True)])
+
+
+def _write(block: Block, attention: Attention | None, hidden: dict[str, Any]) -> Block:
+    """The block with these heads, and with these maps in the parts of its MLP."""
+    linears = [write_linear(getattr(block.mlp, name), *maps) for name, maps in hidden.items()]
+    where = lambda b: [b.mixer, *(getattr(b.mlp, name) for name in hidden)]  # noqa: E731
+    return eqx.tree_at(where, block, [write_heads(block.mixer, attention), *linears])

@@ -19,8 +19,11 @@ from jaxtyping import Array, Float
 
 from function_classes.base import FunctionClass, Predictor, Prompt
 from function_classes.fields import Problem, setting
+from icl.layouts import Joint
 from icl.models.attention_only import AttentionOnly
 from icl.models.constructions.base import Construction, write_projections
+from icl.models.constructions.channels import write_linear
+from icl.models.looped import Looped
 from icl.models.mixers.linear import LinearAttention
 from icl.references.base import LinearPredictor
 from icl.references.gradient_descent import GradientDescent
@@ -45,6 +48,41 @@ class GradientDescentWeights(Construction):
 
     def fill(self, network: Any, task: FunctionClass) -> Any:
         return _fill(network, task, [(self.rate, 0.0)])
+
+    def algorithm(self, task: FunctionClass) -> Predictor:
+        return GradientDescent(self.steps, self.rate)
+
+
+@Construction.registry.add("looped-gradient-descent", papers=("von-oswald-2022", "giannou-2023"))
+class LoopedGradientDescent(Construction):
+    """K steps of gradient descent from w = 0, as K loops of a looped transformer with these weights.
+
+    Its read-in is the identity and its read-out minus the y slot. Nothing is injected again, and there are no MLPs,
+    norms and positions. `icl.models.looped.loop` gives any other number of steps. (That a looped transformer descends
+    is Giannou et al. 2023; these weights are von Oswald's.)
+    """
+
+    steps: int = setting(4, "number of steps, K", at_least=1)
+    rate: float = setting(0.5, "learning rate eta on the mean over the examples", above=0)
+
+    def config(self, task: FunctionClass) -> Looped:
+        return Looped(
+            layout=Joint(query="last", marker=False, sees_itself=False),
+            loops=self.steps,
+            inject="none",
+            width=task.x_space.features + 1,
+            heads=1,
+            mixer=LinearAttention(normalizer="count"),
+            activation="none",
+            norm="none",
+            positions="none",
+        )
+
+    def fill(self, network: Any, task: FunctionClass) -> Any:
+        width = task.x_space.features + 1
+        inner = _fill(network.inner, task, [(self.rate, 0.0)])
+        ends = write_linear(inner.embed, np.eye(width)), write_linear(inner.head, -np.eye(width)[:, -1:])
+        return eqx.tree_at(lambda n: n.inner, network, eqx.tree_at(lambda n: (n.embed, n.head), inner, ends))
 
     def algorithm(self, task: FunctionClass) -> Predictor:
         return GradientDescent(self.steps, self.rate)

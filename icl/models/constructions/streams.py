@@ -9,8 +9,8 @@ everybody's `previous` and writes the symbols beside the matches into `found`. I
 
     f(x) = f(x_M) + sum_i b_i relu(x_i - x),      b_i = slope right of x_i - slope left of x_i
 
-which is f at the knots x_0 < ... < x_M, linear between them and constant beyond. For a concave f all b_i but b_0 have
-one sign, so little cancels. There are no norms, and the MLP of the first block is zero.
+which is f at the knots x_0 < ... < x_M, linear between them and constant beyond. There are no norms, and the MLP of the
+first block is zero.
 """
 
 import math
@@ -27,16 +27,20 @@ from function_classes.markov import Markov
 from function_classes.spaces import Symbols
 from icl.layouts import Stream
 from icl.models.constructions.base import Construction
+from icl.models.constructions.channels import (
+    Attention,
+    Channels,
+    Map,
+    interpolate,
+    write_linear,
+    write_rectified,
+)
 from icl.models.mixers.base import MixerConfig
 from icl.models.mixers.linear import LinearAttention
 from icl.models.mixers.softmax import SoftmaxAttention
-from icl.models.parts import MLP, Linear
-from icl.models.transformer import Network, Transformer
+from icl.models.transformer import Transformer
 from icl.references.base import stream_of_symbols
 from icl.references.kgram import CountedKGram, transitions
-
-Reads = dict[str, np.ndarray]
-"""Channel -> matrix (size of the channel, n): n linear functions of the residual stream."""
 
 
 class InductionHead(Construction):
@@ -50,11 +54,11 @@ class InductionHead(Construction):
         """Values of `found` in growing order, and the logits there."""
         raise NotImplementedError
 
-    def layers(self, symbols: int, points: int) -> tuple[tuple[Reads, Reads, Reads], ...]:
-        """Query, key and value of both layers."""
-        symbol, place = np.eye(symbols), np.eye(points)
-        before = {"place": np.eye(points, k=-1)}, {"place": place}, {"current": symbol}
-        return before, ({"current": symbol}, {"previous": symbol}, {"current": symbol})
+    def layers(self, c: Channels, symbols: int, points: int) -> tuple[Attention, Attention]:
+        """The heads of both layers."""
+        before = c.map(points, place=np.eye(points, k=-1))
+        copy = Attention(before, c.copy("place"), c.copy("current"), c.place("previous"))
+        return copy, Attention(c.copy("current"), c.copy("previous"), c.copy("current"), c.place("found"))
 
     @classmethod
     def example(cls) -> FunctionClass:
@@ -65,7 +69,7 @@ class InductionHead(Construction):
 
     def config(self, task: FunctionClass) -> Transformer:
         symbols, points = _sizes(task)
-        width, units = 4 * symbols + 1 + points, symbols * len(self.knots(task)[0])
+        width, units = self.channels(task).width, symbols * len(self.knots(task)[0]) + 1
         return Transformer(
             layout=Stream(),
             max_points=points,
@@ -78,38 +82,22 @@ class InductionHead(Construction):
             norm="none",
         )
 
-    def fill(self, network: Network, task: FunctionClass) -> Network:
-        symbols, points = _sizes(task)
-        channels = Channels(symbols, points)
-        layers = zip(network.blocks, self.layers(symbols, points), ("previous", "found"), strict=True)
-        mixers = [channels.attend(block.mixer, *reads, into) for block, reads, into in layers]
-        first, second = (block.mlp for block in network.blocks)
-        assert first is not None
-        assert second is not None
-        assert network.head is not None
-        embed = np.eye(symbols + 1, channels.width)
-        head = channels.read({"logits": np.eye(symbols)}, symbols)
-        places = channels.read({"place": np.eye(points)}, points).T
-        mlps = [_zero(first), self._read_out(second, channels, task)]
-        ends = _write(network.embed, embed), _write(network.head, head), jnp.asarray(places, float)
-        where = lambda n: [  # noqa: E731
-            *(block.mixer for block in n.blocks),
-            *(block.mlp for block in n.blocks),
-            *(n.embed, n.head, n.positions),
+    def fill(self, network: Any, task: FunctionClass) -> Any:
+        c, (knots, values) = self.channels(task), self.knots(task)
+        copy, match = self.layers(c, *_sizes(task))
+        logits = interpolate(c.copy("found"), knots, values, c.place("logits"))
+        parts = [
+            write_linear(network.embed, c.place("current", "start")),
+            jnp.asarray(c.place("place"), float),
+            (write_rectified(network.blocks[0], copy), write_rectified(network.blocks[1], match, logits)),
+            write_linear(network.head, c.copy("logits").weight),
         ]
-        return eqx.tree_at(where, network, [*mixers, *mlps, *ends])
+        return eqx.tree_at(lambda n: [n.embed, n.positions, n.blocks, n.head], network, parts)
 
-    def _read_out(self, mlp: MLP, channels: "Channels", task: FunctionClass) -> MLP:
-        """logits = f(found), every symbol for itself."""
-        knots, values = self.knots(task)
-        slopes = np.concatenate([[0.0], np.diff(values) / np.diff(knots), [0.0]])
-        symbols = _sizes(task)[0]
-        units = np.repeat(np.eye(symbols), len(knots), 1)
-        up = channels.read({"found": -units}, units.shape[1])
-        down = channels.read({"logits": units * np.tile(np.diff(slopes), symbols)[None, :]}, units.shape[1])
-        last = channels.read({"logits": np.full((symbols, 1), values[-1])}, 1)[:, 0]
-        parts = _write(mlp.up, up, np.tile(knots, symbols)), _write(mlp.down, down.T, last)
-        return eqx.tree_at(lambda m: (m.up, m.down), mlp, parts)
+    def channels(self, task: FunctionClass) -> Channels:
+        """Where everything stands in the residual stream."""
+        symbols, points = _sizes(task)
+        return Channels(current=symbols, start=1, place=points, previous=symbols, found=symbols, logits=symbols)
 
 
 @Construction.registry.add("add-alpha", papers=("edelman-2024",))
@@ -152,15 +140,16 @@ class SoftmaxInduction(InductionHead):
     def mixer(self, size: int) -> SoftmaxAttention:
         return SoftmaxAttention(bias=False, key_size=size, scaled=False)
 
-    def layers(self, symbols: int, points: int) -> tuple[tuple[Reads, Reads, Reads], ...]:
-        (query, key, value), _ = super().layers(symbols, points)
+    def layers(self, c: Channels, symbols: int, points: int) -> tuple[Attention, Attention]:
+        copy, _ = super().layers(c, symbols, points)
         scale = float(self.scale)
         eye, last = np.eye(symbols, symbols + 1), np.eye(symbols + 1)[-1:]
         # Every token but the start has one symbol, so symbols and start add up to the constant 1.
-        match = {"current": scale * (eye + last / 2), "start": scale * last / 2}
-        uniform = np.full((1, symbols), 1 / symbols)
-        second = match, {"previous": eye, "start": last}, {"current": np.eye(symbols), "start": uniform}
-        return ({"place": scale * query["place"]}, key, value), second
+        query = c.map(symbols + 1, current=scale * (eye + last / 2), start=scale * last / 2)
+        key = c.map(symbols + 1, previous=eye, start=last)
+        value = c.map(symbols, current=1.0, start=np.full((1, symbols), 1 / symbols))
+        sharper = copy._replace(query=Map(scale * copy.query.weight, copy.query.bias))
+        return sharper, Attention(query, key, value, c.place("found"))
 
     def knots(self, task: FunctionClass) -> tuple[Float[np.ndarray, "M"], Float[np.ndarray, "M"]]:
         logs = np.linspace(np.log(float(self.floor)), 0.0, self.pieces)
@@ -182,46 +171,6 @@ class FlooredBigram(eqx.Module):
         probs = jnp.where(total > 0, counts / jnp.maximum(total, 1), 1 / self.symbols)
         kept = jnp.maximum(probs, self.floor)
         return Prediction(log_probs=jnp.log(kept / jnp.sum(kept, -1, keepdims=True)))
-
-
-class Channels:
-    """Where everything stands in the residual stream of an induction head."""
-
-    def __init__(self, symbols: int, points: int):
-        names = ("current", "start", "place", "previous", "found", "logits")
-        ends = np.cumsum([symbols, 1, points, symbols, symbols, symbols])
-        self.slices = {n: slice(a, b) for n, a, b in zip(names, [0, *ends[:-1]], ends, strict=True)}
-        self.width = int(ends[-1])
-
-    def read(self, reads: Reads, size: int) -> Float[np.ndarray, "E N"]:
-        """The matrix of `size` linear functions of the residual stream; those not given are 0."""
-        weight = np.zeros((self.width, size))
-        for name, part in reads.items():
-            weight[self.slices[name], : part.shape[1]] = part
-        return weight
-
-    def attend(self, mixer: Any, query: Reads, key: Reads, value: Reads, into: str) -> Any:
-        """A one-head attention with these projections, which writes its values into a channel."""
-        inner = mixer.output.weight.shape[0]
-        target = self.slices[into]
-        output = self.read({into: np.eye(target.stop - target.start)}, inner).T
-        weights = [self.read(reads, inner) for reads in (query, key, value)]
-        where = lambda m: [m.query, m.key, m.value, m.output]  # noqa: E731
-        return eqx.tree_at(where, mixer, [_write(a, w) for a, w in zip(where(mixer), [*weights, output], strict=True)])
-
-
-def _write(linear: Linear, weight: np.ndarray, bias: np.ndarray | None = None) -> Linear:
-    """A linear map with these numbers in its first rows and columns, and 0 elsewhere."""
-    full, shift = np.zeros(linear.weight.shape), np.zeros(linear.weight.shape[1])
-    full[: weight.shape[0], : weight.shape[1]] = weight
-    shift[: 0 if bias is None else len(bias)] = 0 if bias is None else bias
-    linear = eqx.tree_at(lambda m: m.weight, linear, jnp.asarray(full, float))
-    return linear if linear.bias is None else eqx.tree_at(lambda m: m.bias, linear, jnp.asarray(shift, float))
-
-
-def _zero(mlp: MLP) -> MLP:
-    empty = np.zeros((0, 0))
-    return eqx.tree_at(lambda m: (m.up, m.down), mlp, (_write(mlp.up, empty), _write(mlp.down, empty)))
 
 
 def _sizes(task: FunctionClass) -> tuple[int, int]:
