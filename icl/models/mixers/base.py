@@ -63,7 +63,7 @@ class Mixer(eqx.Module):
         """What `step` carries before the first token, enough for `length` tokens. Unless a mixer has less to remember:
         the tokens so far, and their number."""
         leaves = jax.tree.leaves(eqx.filter(self, eqx.is_inexact_array))
-        dtype = leaves[0].dtype if leaves else jnp.float32
+        dtype = leaves[0].dtype if leaves else None
         return jnp.zeros((length, self.width), dtype), jnp.zeros((), jnp.int32)
 
     def step(self, x: Float[Array, "E"], state: PyTree) -> tuple[Float[Array, "E"], PyTree]:

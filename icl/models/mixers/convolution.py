@@ -4,6 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from icl.models.parts import precise
+
 # Up to this length a convolution is a product with a triangular matrix, exactly causal; beyond it goes through the
 # frequency domain, where later tokens move earlier outputs by rounding.
 EXACT = 256
@@ -17,7 +19,7 @@ def causal_convolution(kernel: Float[Array, "T E"], u: Float[Array, "T E"]) -> F
     if length <= EXACT:
         mixed = jnp.einsum("tse,se->te", toeplitz(kernel), u)
     else:
-        spectra = (jnp.fft.rfft(a.astype(jnp.float32), 2 * length, axis=0) for a in (kernel, u))
+        spectra = (jnp.fft.rfft(precise(a), 2 * length, axis=0) for a in (kernel, u))
         mixed = jnp.fft.irfft(next(spectra) * next(spectra), 2 * length, axis=0)[:length].astype(u.dtype)
     return jnp.where(jnp.cumsum(~finite, 0) == 0, mixed, jnp.nan)
 

@@ -67,7 +67,7 @@ class HyenaMixer(Mixer):
             uniform_linear(hidden, filters * width, key=last),
         )
         rates = np.linspace(-math.log(_TARGET) / _SLOW, -math.log(_TARGET) / _FAST, width)
-        self.log_decay = jnp.asarray(np.log(np.tile(rates, filters)), jnp.float32)
+        self.log_decay = jnp.asarray(np.log(np.tile(rates, filters)))
         self.skip = jax.random.normal(skip, (filters, width))
         self.output = Linear(width, width, initial_std(place.init, width, place.depth), key=output)
         self.frequency, self.length, self.codes = frequency, place.length, codes

@@ -8,8 +8,8 @@ from jaxtyping import Array, Complex, Float, PRNGKeyArray
 
 from function_classes.fields import Problem, setting
 from icl.models.mixers.base import Mixer, MixerConfig, Place
-from icl.models.mixers.state_space import ComplexStates, precise
-from icl.models.parts import Linear, initial_std
+from icl.models.mixers.state_space import ComplexStates
+from icl.models.parts import Linear, initial_std, precise
 
 
 @MixerConfig.registry.add("lru", papers=("orvieto-2023",))

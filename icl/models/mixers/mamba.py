@@ -10,8 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from function_classes.fields import setting
 from icl.models.mixers.base import Mixer, MixerConfig, Place
 from icl.models.mixers.recurrence import Recurrence, ShortConvolution
-from icl.models.mixers.state_space import precise
-from icl.models.parts import Linear, initial_std, uniform_linear
+from icl.models.parts import Linear, initial_std, precise, uniform_linear
 
 # Decay rates below this let the state grow without bound in float32.
 _LEAST_RATE = 1e-4

@@ -13,8 +13,8 @@ from function_classes.fields import Problem, setting
 from icl.models.mixers.base import Mixer, MixerConfig, Place
 from icl.models.mixers.convolution import causal_convolution
 from icl.models.mixers.recurrence import Recurrence
-from icl.models.mixers.state_space import hippo_spectrum, powers, precise, times
-from icl.models.parts import Linear, initial_std
+from icl.models.mixers.state_space import hippo_spectrum, powers, times
+from icl.models.parts import Linear, initial_std, precise
 
 
 class StateSpaceConfig(MixerConfig):
@@ -97,8 +97,8 @@ class DiagonalStateSpace(Recurrence):
     ):
         weight, skip, output = jax.random.split(key, 3)
         shape = place.width, len(spectrum)
-        self.log_decay = jnp.broadcast_to(jnp.asarray(np.log(-np.real(spectrum)), jnp.float32), shape)
-        self.frequency = jnp.broadcast_to(jnp.asarray(np.imag(spectrum), jnp.float32), shape)
+        self.log_decay = jnp.broadcast_to(jnp.asarray(np.log(-np.real(spectrum))), shape)
+        self.frequency = jnp.broadcast_to(jnp.asarray(np.imag(spectrum)), shape)
         self.log_step = log_step
         self.real, self.imaginary = math.sqrt(0.5) * jax.random.normal(weight, (2, *shape))
         self.skip = jax.random.normal(skip, (place.width,))

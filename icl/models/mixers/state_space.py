@@ -16,11 +16,6 @@ from icl.models.mixers.recurrence import Recurrence
 from icl.models.parts import Linear
 
 
-def precise(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """At least float32: exponents of many steps have no meaning in 16 bits."""
-    return x if x.dtype == jnp.float64 else x.astype(jnp.float32)
-
-
 def powers(log: Complex[Array, "*n"], length: int) -> Complex[Array, "L *n"]:
     """exp(l log) for l = 0..length-1."""
     steps = jnp.arange(length, dtype=log.real.dtype).reshape(length, *(1 for _ in log.shape))

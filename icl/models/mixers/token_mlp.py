@@ -48,7 +48,7 @@ class TokenMLP(Mixer):
     def __init__(self, place: Place, *, key: PRNGKeyArray):
         first, second = jax.random.split(key)
         length = place.length
-        spread = jnp.asarray(np.arange(1, length + 1) ** -0.5, jnp.float32)[:, None]
+        spread = jnp.asarray(np.arange(1, length + 1) ** -0.5)[:, None]
         self.first = spread * jax.random.normal(first, (length, length))
         deep = (2 * place.depth) ** -0.5
         self.second = deep * spread * jax.random.normal(second, (length, length))
