@@ -10,13 +10,18 @@ import function_classes as fc
 from icl.models import Learner, ModelConfig
 from icl.models.mixers import Mixer, MixerConfig
 from icl.models.mixers.base import Place, reset
+from icl.models.mixers.fork import Fork, mask_of
 from icl.models.mixers.linear import weigh
 from tests.conftest import rotate
 from tests.harness import Interventions
 
 T, E = 6, 8
 PLACE = Place(width=E, heads=2, depth=1, length=T)
-MASKS = {"causal": None, "pairs": np.eye(T, dtype=bool) | (np.arange(T) < 2)[None, :]}
+MASKS = {
+    "causal": None,
+    "fork": mask_of(Fork(4, np.array([1, -1]))),
+    "pairs": np.eye(T, dtype=bool) | (np.arange(T) < 2)[None, :],
+}
 TASK = fc.get("linear-regression", dim=3, points=4)
 MEMBERS: dict[str, dict] = {name: {} for name in MixerConfig.registry.names()}
 MEMBERS |= {
@@ -59,8 +64,8 @@ def stepped(mixer: Mixer, x: jax.Array) -> jax.Array:
 @pytest.mark.parametrize("mask", MASKS)
 def test_both_paths_agree_and_hidden_tokens_add_nothing(name, mask):
     mixer, visible = make(name), MASKS[mask]
-    if visible is not None and not mixer.supports_visibility:
-        pytest.skip("causal only")
+    if mask == "pairs" and not mixer.supports_visibility:
+        pytest.skip("masks of forks only")
     x = jax.random.normal(jax.random.key(2), (3, T, E))
 
     @jax.jit

@@ -19,6 +19,8 @@ from icl.taps import tap
 class FastWeightsConfig(MixerConfig):
     """Heads of size K = width / heads, as attention has."""
 
+    forks = True
+
     def refuses(self, width: int, heads: int) -> str | None:
         return refuse_heads(width, heads, None)
 

@@ -22,6 +22,7 @@ class LRU(MixerConfig):
 
     cost = "T^2 N + T E N"
     expected = "averaging, recency"
+    forks = True
     states: int = setting(64, "complex states", at_least=1)
     least: float = setting(0.9, "smallest |lambda| at the start", at_least=0, below=1)
     most: float = setting(0.999, "largest |lambda| at the start", above=0, below=1)

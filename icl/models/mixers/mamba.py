@@ -28,6 +28,7 @@ class Mamba(MixerConfig):
 
     cost = "T E N, one token after the other"
     expected = "averaging, recency, associative recall"
+    forks = True
     states: int = setting(16, "states per channel", at_least=1)
     expand: int = setting(2, "channels per unit of width", at_least=1)
     window: int = setting(4, "tokens that the short convolution reads", at_least=1)

@@ -89,7 +89,7 @@ class Attention(Mixer):
         probabilities = tap(probabilities.astype(x.dtype), "probabilities")
         # A hidden token has weight 0, but 0 times NaN is NaN. A visible one that is NaN still shows, in its score.
         value = jnp.where(jnp.isfinite(value), value, 0)
-        mixed = tap(self._more(jnp.matmul(probabilities, value), value, None), "heads")
+        mixed = tap(self._more(jnp.matmul(probabilities, value), value, visible, None), "heads")
         return self.output(self._join(mixed))
 
     def batched(
@@ -105,10 +105,15 @@ class Attention(Mixer):
         key, bias = self._placed(self._split(key), None), self._bias(x.shape[1])
         bias = bias if bias is None or rows is None else bias[:, np.asarray(rows)]
         value = self._split(value)
-        return self.output(self._join(self._more(attend_in_blocks(query, key, value, mask, bias), value, rows)))
+        mixed = attend_in_blocks(query, key, value, mask, bias)
+        return self.output(self._join(self._more(mixed, value, visible, rows)))
 
     def _more(
-        self, mixed: Float[Array, "*B H R K"], value: Float[Array, "*B H T K"], rows: tuple[int, ...] | None
+        self,
+        mixed: Float[Array, "*B H R K"],
+        value: Float[Array, "*B H T K"],
+        visible: Visible | None,
+        rows: tuple[int, ...] | None,
     ) -> Float[Array, "*B H R K"]:
         """What a kind of attention adds to the weighted means."""
         return mixed
