@@ -78,14 +78,16 @@ class MambaMixer(Recurrence):
         step = jax.nn.softplus(self.step_up(low))
         return entered, step, into, out
 
-    def start(self) -> Float[Array, "C N"]:
-        return jnp.zeros_like(precise(self.log_rate))
+    def start(self) -> Float[Array, "N C"]:
+        return jnp.zeros_like(precise(self.log_rate.T))
 
     def advance(self, state, part):
+        # Channels come last: then what a token gives every channel lies in memory as the state does.
         u, step, into, out = (precise(a) for a in part)
-        rate = -jnp.maximum(jnp.exp(precise(self.log_rate)), _LEAST_RATE)
-        state = jnp.exp(step[:, None] * rate) * state + (step * u)[:, None] * into[None]
-        return state, (state @ out + precise(self.skip) * u).astype(part[0].dtype)
+        rate = -jnp.maximum(jnp.exp(precise(self.log_rate.T)), _LEAST_RATE)
+        state = jnp.exp(step[None] * rate) * state + (step * u)[None] * into[:, None]
+        read = jnp.sum(state * out[:, None], 0)
+        return state, (read + precise(self.skip) * u).astype(part[0].dtype)
 
     def leave(self, outs: Float[Array, "T C"], x: Float[Array, "T E"]) -> Float[Array, "T E"]:
         gate = jnp.split(self.into(x), 2, -1)[1]

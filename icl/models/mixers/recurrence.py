@@ -1,5 +1,7 @@
 """Mixers with a state of fixed size: one token in, the state updated, one output read from it."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -52,11 +54,14 @@ class Recurrence(Mixer):
         raise NotImplementedError
 
     def parallel(self, parts: PyTree) -> PyTree:
-        return jax.lax.scan(lambda state, part: self.advance(state, part), self.start(), parts)[1]
+        # The backward pass keeps the states alone: what else a step computes takes longer to load than to compute.
+        advance = jax.checkpoint(lambda state, part: self.advance(state, part), prevent_cse=False)
+        return jax.lax.scan(advance, self.start(), parts)[1]
 
     def forked(self, parts: PyTree, fork: Fork) -> PyTree:
         trunk, leaves = fork.split(parts)
 
+        @functools.partial(jax.checkpoint, prevent_cse=False)
         def advance(state: PyTree, part: PyTree) -> tuple[PyTree, tuple[PyTree, PyTree]]:
             state, out = self.advance(state, part)
             return state, (state, out)
