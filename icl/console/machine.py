@@ -66,6 +66,23 @@ def matmul_rate() -> float:
     return 2 * size**3 / best
 
 
+@functools.lru_cache(maxsize=1)
+def copy_rate() -> float:
+    """Bytes per second that are read and written where an array of 64 MiB is copied, which no cache holds twice."""
+    import jax
+    import jax.numpy as jnp
+
+    copy = jax.jit(lambda a: a + 1)
+    array = jnp.zeros(2**24, jnp.float32)
+    copy(array).block_until_ready()
+    best = float("inf")
+    for _ in range(3):
+        start = time.perf_counter()
+        copy(array).block_until_ready()
+        best = min(best, time.perf_counter() - start)
+    return 2 * array.nbytes / best
+
+
 def doctor(as_json: bool) -> str:
     """Versions, devices, speed and places, and what is wrong with them."""
     import jax
