@@ -1,7 +1,8 @@
 """The least that forward and backward of a mixer can take on this machine, whatever its form.
 
 Operations of the cheapest form, times three because the backward pass has two products for each of the forward's, at
-the rate of a large matrix product; or the bytes of what enters and leaves, at the rate of a copy: whichever is longer.
+the rate of a large matrix product; or the bytes of what must enter and leave, at the rate of a copy of such an array:
+whichever is longer.
 """
 
 from typing import Any
@@ -11,21 +12,21 @@ import jax.numpy as jnp
 
 from icl.console.machine import copy_rate, matmul_rate
 from icl.models.mixers import MixerConfig
-from icl.models.mixers.base import Mixer, Place
+from icl.models.mixers.base import Place
 from icl.models.mixers.recurrence import Recurrence
 
 
 def floor(config: MixerConfig, place: Place, batch: int) -> float:
     """Seconds of forward and backward for `batch` sequences of `place.length` tokens."""
-    made = jax.eval_shape(lambda key: config.make(place, key=key), jax.random.key(0))
-    moved = 4 * (2 * place.width * place.length + parts(made, place))
-    return 3 * batch * max(operations(config, place) / matmul_rate(), moved / copy_rate())
+    numbers = batch * place.length * place.width
+    # Forward: tokens, outputs. Backward: tokens and the gradient of outputs, the gradient of tokens.
+    return max(3 * batch * operations(config, place) / matmul_rate(), 5 * 4 * numbers / copy_rate(numbers))
 
 
 def operations(config: MixerConfig, place: Place) -> float:
     """Of the forward pass for one sequence: of a step for every token, where there is a state of fixed size; else of
     all tokens at once, without the half of what grows as T^2 that is later than the token."""
-    mixer = jax.eval_shape(lambda key: config.make(place, key=key), jax.random.key(0))
+    mixer = _made(config, place)
     if isinstance(mixer, Recurrence):
         row, state = _tokens(place)[0], jax.eval_shape(lambda m: m.init_state(place.length), mixer)
         # The difference of two steps and one leaves out what depends on parameters alone, and is done once.
@@ -39,21 +40,14 @@ def operations(config: MixerConfig, place: Place) -> float:
         )
         return place.length * (two - one)
     longer = place._replace(length=2 * place.length)
-    once = _counted(lambda m, x: m(x), mixer, *_tokens(place)[1:])
-    twice = _counted(
-        lambda m, x: m(x),
-        jax.eval_shape(lambda key: config.make(longer, key=key), jax.random.key(0)),
-        _tokens(longer)[1],
-    )
+    once = _counted(lambda m, x: m(x), mixer, _tokens(place)[1])
+    twice = _counted(lambda m, x: m(x), _made(config, longer), _tokens(longer)[1])
     return once - (twice - 2 * once) / 4
 
 
-def parts(mixer: Mixer, place: Place) -> int:
-    """Numbers that a recurrence reads for one sequence: queries, keys, decays."""
-    if not isinstance(mixer, Recurrence):
-        return 0
-    found = jax.eval_shape(lambda m, x: m.inputs(m.enter(x), x), mixer, _tokens(place)[1])
-    return sum(leaf.size for leaf in jax.tree.leaves(found))
+def _made(config: MixerConfig, place: Place) -> Any:
+    """The shapes of a mixer."""
+    return jax.eval_shape(lambda key: config.make(place, key=key), jax.random.key(0))
 
 
 def _tokens(place: Place) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
