@@ -105,7 +105,9 @@ def token_sensitivities(learner: Learner, batch: Prompt, site: str) -> Float[np.
     @eqx.filter_jit
     def norms(learner: Learner, batch: Prompt) -> Float[Array, "B T T"]:
         def reached(tokens: Float[Array, "T F"]) -> Float[Array, "T E"]:
-            return taps.capture(learner.network, tokens, ids, visible, at=site)[1][site]
+            # The mask is no argument: recurrences must know it when the program is built.
+            run = lambda network, tokens: network(tokens, ids, visible)  # noqa: E731
+            return taps.capture(run, learner.network, tokens, at=site)[1][site]
 
         def one(prompt: Prompt) -> Float[Array, "T T"]:
             slopes = jax.jacfwd(reached)(learner.layout.tokens(prompt, learner.signature))

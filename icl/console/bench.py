@@ -105,18 +105,18 @@ def training() -> list[Row]:
 
 
 def mixers(tokens: int = 82, width: int = 64, batch: int = 64) -> list[Row]:
-    """One layer of every mixer, forward and backward, against softmax attention, beside six operations per parameter
-    and token at the rate of a matrix product (which leaves out what a mixer does between tokens)."""
+    """One layer of every mixer, forward and backward, against softmax attention and against its floor: the operations
+    of its cheapest form at the rate of a matrix product, or the bytes that it must move (`icl.console.floors`)."""
     import equinox as eqx
     import jax
     import jax.numpy as jnp
 
     from icl import ranking
-    from icl.console.machine import matmul_rate
+    from icl.console.floors import floor
     from icl.models.mixers import MixerConfig
     from icl.models.mixers.base import Place
 
-    place, rate, rows, usual = Place(width, 8, 4, tokens), matmul_rate(), [], 1.0
+    place, rows, usual = Place(width, 8, 4, tokens), [], 1.0
     x = jax.random.normal(jax.random.key(0), (batch, tokens, width))
     for name in sorted(MixerConfig.registry.names(), key=lambda name: name != "softmax"):
         config = MixerConfig.registry.get(name)
@@ -127,10 +127,11 @@ def mixers(tokens: int = 82, width: int = 64, batch: int = 64) -> list[Row]:
         compiled = time.perf_counter() - start
         seconds = _seconds(lambda: jax.tree.leaves(step((mixer, x))))  # noqa: B023
         parameters, state = ranking.sizes(config, place)
-        floor = 6 * parameters * batch * tokens / rate
+        least = floor(config, place, batch)
         usual = usual if rows else seconds  # softmax comes first
         row = {"mixer": name, "ms": round(1e3 * seconds, 2), "of softmax": round(seconds / usual, 2)}
-        row |= {"matmul floor ms": round(1e3 * floor, 2), "parameters": parameters, "state bytes": state}
+        row |= {"floor ms": round(1e3 * least, 2), "of floor": round(seconds / least, 1)}
+        row |= {"parameters": parameters, "state bytes": state}
         rows.append(row | {"compile s": round(compiled, 1)})
     return rows
 

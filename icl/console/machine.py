@@ -69,6 +69,23 @@ def matmul_rate() -> float:
     return 2 * size**3 / best
 
 
+@functools.lru_cache(maxsize=8)
+def copy_rate(numbers: int) -> float:
+    """Bytes per second that are read and written where so many float32 are copied, from a cache if they fit."""
+    import jax
+    import jax.numpy as jnp
+
+    copy = jax.jit(lambda a: a + 1)
+    array = jnp.zeros(numbers, jnp.float32)
+    copy(array).block_until_ready()
+    best = float("inf")
+    for _ in range(10):
+        start = time.perf_counter()
+        copy(array).block_until_ready()
+        best = min(best, time.perf_counter() - start)
+    return 2 * array.nbytes / best
+
+
 def doctor(as_json: bool) -> str:
     """Versions, devices, speed and places, and what is wrong with them."""
     import jax

@@ -16,11 +16,12 @@ class Joint(Layout):
     """(x_i, y_i) context tokens and queries (x_k, 0).
 
     `query = every` asks for every k in one pass of 2P - 1 tokens: context token i attends causally to the context,
-    query k to the k examples before it. This equals P separate passes whose contexts are causal. `query = last` is the
-    papers' own: P - 1 context tokens that all see each other and one query, T = P. A pass then predicts position P - 1
-    alone, so that is where the loss is; any other k takes a pass of its own, in which later examples are blank and
-    nobody sees them. In both, nothing attends to a query but, with `sees_itself`, itself (Zhang; not von Oswald). The
-    position id of query k is that of context token k. `marker` adds a last channel that marks queries.
+    query k to the k examples before it. This equals P separate passes whose contexts are causal; a recurrence answers
+    query k from its state after those k examples, and forgets the query. `query = last` is the papers' own: P - 1
+    context tokens that all see each other and one query, T = P. A pass then predicts position P - 1 alone, so that is
+    where the loss is; any other k takes a pass of its own, in which later examples are blank and nobody sees them. In
+    both, nothing attends to a query but, with `sees_itself`, itself (Zhang; not von Oswald). The position id of query k
+    is that of context token k. `marker` adds a last channel that marks queries.
     """
 
     query: Literal["every", "last"] = setting("every", "queries for all positions in one pass, or one at the end")

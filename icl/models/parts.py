@@ -24,6 +24,16 @@ def initial_std(init: Init, fan_in: int, residual_depth: int = 0) -> float:
     return std / math.sqrt(2 * residual_depth) if residual_depth else std
 
 
+def precise(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """At least float32: sums and exponents over many tokens need more digits than 16 bits have."""
+    return x.astype(wide(x.dtype))
+
+
+def wide(dtype: jnp.dtype) -> jnp.dtype:
+    """float64 for itself, float32 for all other floats."""
+    return jnp.dtype(jnp.float64 if dtype == jnp.float64 else jnp.float32)
+
+
 class Linear(eqx.Module):
     """x W + b. Leading axes are flattened into one, which turns the gradient of W into one matrix product."""
 
@@ -56,7 +66,7 @@ def uniform_linear(inputs: int, outputs: int, *, key: PRNGKeyArray) -> Linear:
 
 
 class LayerNorm(eqx.Module):
-    """(x - mean) / sqrt(var + 1e-5) * scale + shift over the last axis, computed in float32."""
+    """(x - mean) / sqrt(var + 1e-5) * scale + shift over the last axis, computed in float32, or float64 where x is."""
 
     scale: Float[Array, "E"]
     shift: Float[Array, "E"]
@@ -66,10 +76,10 @@ class LayerNorm(eqx.Module):
         self.shift = jnp.zeros(width)
 
     def __call__(self, x: Float[Array, "*N E"]) -> Float[Array, "*N E"]:
-        flat = x.reshape(-1, x.shape[-1]).astype(jnp.float32)
+        flat = precise(x.reshape(-1, x.shape[-1]))
         centered = flat - jnp.mean(flat, -1, keepdims=True)
         inverse = jax.lax.rsqrt(jnp.mean(centered * centered, -1, keepdims=True) + 1e-5)
-        scaled = centered * inverse * self.scale.astype(jnp.float32)[None, :] + self.shift.astype(jnp.float32)[None, :]
+        scaled = centered * inverse * precise(self.scale)[None, :] + precise(self.shift)[None, :]
         return scaled.astype(x.dtype).reshape(x.shape)
 
 

@@ -16,6 +16,7 @@ from icl.layouts import Signature
 from icl.models.base import ModelConfig
 from icl.models.mixers import MixerConfig
 from icl.models.mixers.base import Place
+from icl.models.mixers.fork import fork_of
 from icl.models.mixers.order import Order
 from icl.models.mixers.softmax import SoftmaxAttention
 from icl.models.parts import Init
@@ -59,14 +60,25 @@ class Stacked(ModelConfig):
 
     def refuse_mixers(self, task: FunctionClass, width: int, visible: bool = True) -> list[tuple[str, str]]:
         """Mixers whose sizes do not fit, or which cannot hide what the layout hides (asked only if `visible`: of a
-        layout that fits the task)."""
+        layout that fits the task). A recurrence can where tokens continue a sequence, as the queries of `joint` do."""
         reasons = [mixer.refuses(width, self.heads) for mixer in self.stack]
         found = [("heads", reason) for reason in dict.fromkeys(reasons) if reason]
-        blind = dict.fromkeys(mixer.name for mixer in self.stack if not mixer.supports_visibility)
-        if visible and blind and self.layout.visible(task.points, Signature.of(task)) is not None:
+        if not visible:
+            return found
+        # With fewer points a mask may look like one that it is not.
+        mask = self.layout.visible(max(task.points, 3), Signature.of(task))
+        forked = mask is not None and fork_of(mask) is not None
+        blind = [mixer.name for mixer in self.stack if not (mixer.supports_visibility or (mixer.forks and forked))]
+        if blind and mask is not None:
+            names = ", ".join(dict.fromkeys(blind))
             sees = [n for n in MixerConfig.registry.names() if MixerConfig.registry.find(n).supports_visibility]
-            words = f"layout {self.layout.name!r} hides tokens from each other, which {', '.join(blind)} cannot do"
-            found.append(("mixer", f"{words}; take layout paired, shifted or interleaved, or one of {', '.join(sees)}"))
+            if forked:
+                words, instead = f"asks every query of its own context, which {names} cannot do", ""
+            else:
+                words = f"has tokens that see later ones, or not themselves, which {names} cannot do"
+                instead = "use query every where a query sees itself, "
+            words = f"layout {self.layout.name!r} {words}; {instead}take layout paired, shifted or interleaved"
+            found.append(("mixer", f"{words}, or one of {', '.join(sees)}"))
         return found
 
 

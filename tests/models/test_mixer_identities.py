@@ -3,10 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from icl.models.mixers import MixerConfig
 from icl.models.mixers.base import Place
-from icl.models.mixers.deltanet import delta_rule
+from icl.models.mixers.deltanet import SMALL, delta_rule
 
 T, H, K = 12, 2, 4
 PLACE = Place(width=H * K, heads=H, depth=1, length=T)
@@ -46,15 +47,43 @@ def test_the_delta_rule_is_least_mean_squares():
     close(delta_rule(*parts, jnp.ones((H, T)), jnp.zeros((H, T))), VALUE)
 
 
-def test_the_gated_delta_rule_equals_its_recurrence():
-    state, wanted = np.zeros((H, K, K)), []
+@pytest.mark.parametrize(("chunk", "strength"), [(16, 1.0), (5, 1.0), (5, 200.0)])
+def test_the_gated_delta_rule_equals_its_recurrence(chunk, strength):
+    """In chunks that fill the sequence or not, and where all is forgotten at once."""
+    keep, state, wanted = strength * KEEP, np.zeros((H, K, K)), []
     for t in range(T):
-        state = np.exp(KEEP[:, t])[:, None, None] * state
+        state = np.exp(keep[:, t])[:, None, None] * state
         error = VALUE[:, t] - np.einsum("hvk,hk->hv", state, KEY[:, t])
         state = state + WRITE[:, t, None, None] * error[:, :, None] * KEY[:, t, None, :]
         wanted.append(np.einsum("hvk,hk->hv", state, QUERY[:, t]))
-    arrays = [jnp.asarray(a, jnp.float32) for a in (QUERY, KEY, VALUE, WRITE, KEEP)]
-    close(delta_rule(*arrays), np.stack(wanted, 1))
+    arrays = [jnp.asarray(a, jnp.float32) for a in (QUERY, KEY, VALUE, WRITE, keep)]
+    close(delta_rule(*arrays, chunk), np.stack(wanted, 1))
+
+
+def test_chunks_of_the_delta_rule_have_the_gradient_of_its_recurrence():
+    def chunks(*parts):
+        return delta_rule(*(jnp.swapaxes(a, 0, 1) for a in parts), 5).swapaxes(0, 1)
+
+    with jax.enable_x64(True):
+        mixer = made("gated-deltanet")
+        parts = [jnp.asarray(np.swapaxes(a, 0, 1)) for a in (QUERY, KEY, VALUE, WRITE, KEEP)]
+        forms = chunks, lambda *parts: mixer.parallel(parts)
+        totals = [lambda *parts, form=form: jnp.sum(jnp.sin(form(*parts))) for form in forms]
+        found, wanted = (jax.jit(jax.grad(total, range(5)))(*parts) for total in totals)
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-8 * np.abs(b).max())
+
+
+def test_large_heads_of_the_delta_rule_take_chunks():
+    place = Place(width=2 * SMALL, heads=1, depth=1, length=20)
+    mixer = MixerConfig.registry.get("gated-deltanet").make(place, key=jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (20, 2 * SMALL))
+    mixed, steps = jax.jit(
+        lambda x: (mixer(x), jax.lax.scan(lambda s, r: mixer.step(r, s)[::-1], mixer.init_state(20), x)[1])
+    )(x)
+    assert "triangular_solve" in str(jax.make_jaxpr(mixer)(x))
+    assert "triangular_solve" not in str(jax.make_jaxpr(made("gated-deltanet"))(x[:, : H * K]))
+    np.testing.assert_allclose(mixed, steps, atol=1e-4 * float(jnp.max(jnp.abs(mixed))))
 
 
 def test_test_time_training_of_a_matrix_is_gradient_descent_on_all_tokens_or_the_delta_rule_on_each():

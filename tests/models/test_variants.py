@@ -132,7 +132,10 @@ def test_tied_embeddings_read_out_with_the_read_in():
         ({"positions": "alibi", "layout": "joint"}, "needs tokens in causal order, which layout 'joint' has not"),
         ({"positions": "sinusoidal", "width": 9, "heads": 3}, "sinusoidal needs an even width, got 9"),
         ({"tied": True}, "only streams of symbols can be tied"),
-        ({"mixer": "mamba", "layout": "joint"}, "hides tokens from each other, which mamba cannot do"),
+        (
+            {"mixer": "mamba", "layout": "joint", "model.layout.query": "last"},
+            "later ones, or not themselves, which mamba",
+        ),
         ({"mixers": ("softmax", "s5"), "depth": 3}, "one for each of the 3 layers, got 2"),
         ({"mixer": "retention", "width": 10, "heads": 4}, "does not divide"),
     ],

@@ -11,11 +11,9 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from function_classes.fields import Fields
 from function_classes.registry import Registry
+from icl.models.mixers.fork import Fork, Visible, after
 from icl.models.mixers.order import Order
 from icl.models.parts import Init
-
-Visible = Bool[Array, "T T"] | Bool[np.ndarray, "T T"]
-"""Entry [i, j] is true where token i may attend to token j."""
 
 
 class Place(NamedTuple):
@@ -33,8 +31,9 @@ class Place(NamedTuple):
 class Mixer(eqx.Module):
     """A map of token sequences in which output t depends on tokens <= t, or on the tokens `visible` names.
 
-    `supports_visibility` says whether a mask other than causal is honoured; `exactly_causal` whether later tokens leave
-    earlier outputs bit-equal; `max_length` bounds T where parameters do.
+    `supports_visibility` says whether any mask is honoured, `MixerConfig.forks` whether at least those are in which
+    tokens continue a sequence (`Fork`); `exactly_causal` whether later tokens leave earlier outputs bit-equal;
+    `max_length` bounds T where parameters do.
     """
 
     supports_visibility: ClassVar[bool] = False
@@ -63,7 +62,7 @@ class Mixer(eqx.Module):
         """What `step` carries before the first token, enough for `length` tokens. Unless a mixer has less to remember:
         the tokens so far, and their number."""
         leaves = jax.tree.leaves(eqx.filter(self, eqx.is_inexact_array))
-        dtype = leaves[0].dtype if leaves else jnp.float32
+        dtype = leaves[0].dtype if leaves else None
         return jnp.zeros((length, self.width), dtype), jnp.zeros((), jnp.int32)
 
     def step(self, x: Float[Array, "E"], state: PyTree) -> tuple[Float[Array, "E"], PyTree]:
@@ -77,9 +76,10 @@ class MixerConfig(Fields):
     """A choice of mixer. `make` builds the mixer of one layer."""
 
     registry: ClassVar[Registry] = Registry("mixer", "icl.models.mixers", "icl.mixers")
-    # Whether it can honour a mask of visible tokens, whether it reads `Place.order`, and whether parameters bound the
-    # length of a sequence.
+    # Whether it can honour any mask of visible tokens, whether at least those of a `Fork`, whether it reads
+    # `Place.order`, and whether parameters bound the length of a sequence.
     supports_visibility: ClassVar[bool] = False
+    forks: ClassVar[bool] = False
     ordered: ClassVar[bool] = False
     bounded: ClassVar[bool] = False
     # How the parallel form grows with the tokens T (width E, state N), and which tasks of `icl rank` it should learn.
@@ -95,13 +95,19 @@ class MixerConfig(Fields):
 
 
 def causal_only(
-    mix: Callable[[Float[Array, "T E"]], Float[Array, "T E"]], x: Float[Array, "T E"]
+    mix: Callable[[Float[Array, "T E"]], Float[Array, "T E"]], x: Float[Array, "T E"], fork: Fork | None = None
 ) -> Float[Array, "T E"]:
     """mix(x) for a causal map made of matrix products, where 0 times a later NaN would be NaN: rows that are not finite
-    are 0 for the products, and NaN is what they and all later rows give."""
+    are 0 for the products, and NaN is what they and all rows that continue them give."""
     finite = jnp.all(jnp.isfinite(x), -1)
     mixed = mix(jnp.where(finite[:, None], x, 0))
-    return jnp.where((jnp.cumsum(~finite) == 0)[:, None], mixed, jnp.nan)
+    if fork is None:
+        spoiled = jnp.cumsum(~finite) > 0
+    else:
+        trunk, leaves = fork.split(~finite)
+        trunk = jnp.cumsum(trunk) > 0
+        spoiled = jnp.concatenate([trunk, after(trunk, jnp.asarray(False), fork) | leaves])
+    return jnp.where(spoiled[:, None], jnp.nan, mixed)
 
 
 def reset(state: PyTree, fresh: PyTree, where: Bool[Array, ""]) -> PyTree:

@@ -5,6 +5,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from icl.models.mixers.base import Mixer, MixerConfig, Place, Visible
 from icl.models.mixers.convolution import causal_convolution
+from icl.models.mixers.fork import needs_fork
 from icl.models.parts import Linear, initial_std
 
 
@@ -18,6 +19,7 @@ class BaseConv(MixerConfig):
 
     cost = "T^2 E"
     expected = "recency, associative recall"
+    forks = True
     bounded = True
 
     def make(self, place: Place, *, key: PRNGKeyArray) -> Mixer:
@@ -47,4 +49,4 @@ class BaseConvMixer(Mixer):
         return self.filters.shape[1]
 
     def __call__(self, x: Float[Array, "T E"], visible: Visible | None = None) -> Float[Array, "T E"]:
-        return self.output(causal_convolution(self.filters[: x.shape[0]], x) * self.gate(x))
+        return self.output(causal_convolution(self.filters[: x.shape[0]], x, needs_fork(visible)) * self.gate(x))

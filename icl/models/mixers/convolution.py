@@ -4,20 +4,31 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from icl.models.mixers.fork import Fork, after
+from icl.models.parts import precise
+
 # Up to this length a convolution is a product with a triangular matrix, exactly causal; beyond it goes through the
 # frequency domain, where later tokens move earlier outputs by rounding.
 EXACT = 256
 
 
-def causal_convolution(kernel: Float[Array, "T E"], u: Float[Array, "T E"]) -> Float[Array, "T E"]:
+def causal_convolution(
+    kernel: Float[Array, "L E"], u: Float[Array, "T E"], fork: Fork | None = None
+) -> Float[Array, "T E"]:
     """Cost O(T^2 E) up to 256 tokens, O(T log T E) beyond. What is not finite makes its channel NaN from there on, and
-    leaves earlier outputs alone."""
+    leaves earlier outputs alone. Of a fork, what a
+    leaf continues is one lag further from it than from its own last token: L = trunk + 1 taps at least."""
+    if fork is not None:
+        trunk, leaves = fork.split(u)
+        before = causal_convolution(kernel[1 : fork.trunk + 1], trunk)
+        own = kernel[0][None] * leaves + after(before, jnp.zeros_like(u[0]), fork)
+        return jnp.concatenate([causal_convolution(kernel[: fork.trunk], trunk), own])
     length, finite = u.shape[0], jnp.isfinite(u)
     u = jnp.where(finite, u, 0)
     if length <= EXACT:
         mixed = jnp.einsum("tse,se->te", toeplitz(kernel), u)
     else:
-        spectra = (jnp.fft.rfft(a.astype(jnp.float32), 2 * length, axis=0) for a in (kernel, u))
+        spectra = (jnp.fft.rfft(precise(a), 2 * length, axis=0) for a in (kernel, u))
         mixed = jnp.fft.irfft(next(spectra) * next(spectra), 2 * length, axis=0)[:length].astype(u.dtype)
     return jnp.where(jnp.cumsum(~finite, 0) == 0, mixed, jnp.nan)
 

@@ -14,9 +14,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.fields import setting
 from icl.models.mixers.base import Mixer, MixerConfig, Place
-from icl.models.mixers.fast_weights import FastWeights, FastWeightsConfig, by_head, decays, unit
-from icl.models.mixers.recurrence import token_sum
+from icl.models.mixers.fast_weights import FastWeights, FastWeightsConfig, by_head, chunked, decays, unit
 from icl.models.parts import Linear, initial_std
+
+# Tokens that one triangular system holds.
+CHUNK = 16
+# Heads up to this size go token after token: products of smaller matrices cost a CPU more than they save.
+SMALL = 32
 
 
 @MixerConfig.registry.add("deltanet", papers=("schlag-2021", "yang-2024"))
@@ -24,7 +28,7 @@ class DeltaNet(FastWeightsConfig):
     """Unit queries and keys from silu of a short convolution, b_t = sigmoid(w'x_t) in (0, 1), or (0, 2) where
     `negative` lets the eigenvalue 1 - b of a step be negative; RMS norm per head, no gate on the output."""
 
-    cost = "T^2 E"
+    cost = "T E^2 / H, one token after the other, or 16 in large heads"
     expected = "averaging, recency, associative recall"
     window: int = setting(4, "tokens that the short convolution reads", at_least=1)
     negative: bool = setting(False, "b in (0, 2): a step may overshoot")
@@ -38,7 +42,7 @@ class GatedDeltaNet(FastWeightsConfig):
     """`deltanet` that also forgets: a_t = exp(-exp(A) softplus(w'x_t + b)) for every head, and a silu gate on the
     output."""
 
-    cost = "T^2 E"
+    cost = "T E^2 / H, one token after the other, or 16 in large heads"
     expected = "averaging, recency, associative recall"
     window: int = setting(4, "tokens that the short convolution reads", at_least=1)
 
@@ -73,6 +77,8 @@ class DeltaMixer(FastWeights):
         return unit(query), unit(key), value, write, keep
 
     def parallel(self, parts):
+        if self.size <= SMALL:
+            return super().parallel(parts)
         query, key, value, write, keep = (by_head(a) for a in parts)
         return by_head(delta_rule(query, key, value, write, keep))
 
@@ -90,17 +96,35 @@ def delta_rule(
     value: Float[Array, "H T V"],
     write: Float[Array, "H T"],
     keep: Float[Array, "H T"],
+    chunk: int = CHUNK,
 ) -> Float[Array, "H T V"]:
-    """All reads at once. With G_ts = prod_{s < r <= t} a_r the written values U solve
+    """All reads, `chunk` tokens C at a time. With g_t = a_1 ... a_t and G_ts = g_t / g_s inside a chunk, and S the
+    state before it, the written values U, the reads O and the next state are
 
-        (I + tril(Diag(b) (G . K K'), -1)) U = Diag(b) V,     O = tril(G . Q K') U
+        L U = Diag(b) (V - Diag(g) K S'),     L = I + tril(Diag(b) (G . K K'), -1),
+        O = Diag(g) Q S' + tril(G . Q K') U,      S <- g_C S + U' Diag(g_C / g) K
 
-    `keep` is log a, `write` is b. Cost O(T^2 (K + V)) for each head."""
-    kept = decays(keep)
-    length = query.shape[1]
-    between = jnp.matmul(key, jnp.swapaxes(key, -1, -2)) * kept * write[:, :, None]
-    below = jnp.tril(jnp.ones((length, length), bool), -1)[None]
-    system = jnp.where(below, between, 0) + jnp.eye(length, dtype=key.dtype)[None]
-    right = write[:, :, None] * value
-    solved = solve_triangular(system, right, lower=True, unit_diagonal=True)
-    return token_sum(jnp.matmul(query, jnp.swapaxes(key, -1, -2)) * kept, solved)
+    and L^-1 does not know S, so that only products of small matrices go from chunk to chunk. All quotients are exp of
+    differences of logarithms that are at most 0. `keep` is log a, `write` is b. Cost O(T (C + V) (K + V)) a head."""
+    length, size = query.shape[1], min(chunk, query.shape[1])
+    query, key, value, write, keep = (chunked(a, size) for a in (query, key, value, write, keep))
+    total = jnp.cumsum(keep, -1)
+    kept, factor = decays(keep), jnp.exp(total)[..., None]
+    between = jnp.matmul(key, jnp.swapaxes(key, -1, -2)) * kept * write[..., None]
+    seen, below = (jnp.tril(jnp.ones((size, size), bool), k)[None, None] for k in (0, -1))
+    right = write[..., None] * jnp.concatenate([value, factor * key], -1)
+    solved = solve_triangular(jnp.where(below, between, 0), right, lower=True, unit_diagonal=True)
+    values, keys = jnp.split(solved, [value.shape[-1]], -1)
+    inside = jnp.where(seen, jnp.matmul(query, jnp.swapaxes(key, -1, -2)) * kept, 0)
+    last = jnp.exp(total[..., -1:] - total)[..., None] * key
+    parts = values, keys, factor * query, inside, last, factor[..., -1:, :]
+
+    def advance(state: Float[Array, "H K V"], part):
+        values, keys, query, inside, last, factor = part
+        written = values - jnp.matmul(keys, state)
+        read = jnp.matmul(query, state) + jnp.matmul(inside, written)
+        return factor * state + jnp.matmul(jnp.swapaxes(last, -1, -2), written), read
+
+    start = jnp.zeros((query.shape[0], query.shape[-1], value.shape[-1]), query.dtype)
+    reads = jax.lax.scan(advance, start, jax.tree.map(by_head, parts))[1]
+    return by_head(reads).reshape(query.shape[0], -1, value.shape[-1])[:, :length]

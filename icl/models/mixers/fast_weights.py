@@ -19,6 +19,8 @@ from icl.taps import tap
 class FastWeightsConfig(MixerConfig):
     """Heads of size K = width / heads, as attention has."""
 
+    forks = True
+
     def refuses(self, width: int, heads: int) -> str | None:
         return refuse_heads(width, heads, None)
 
@@ -99,7 +101,14 @@ def unit(x: Float[Array, "*n K"]) -> Float[Array, "*n K"]:
     return x * jax.lax.rsqrt(jnp.maximum(square, 1e-12))
 
 
-def decays(log: Float[Array, "H T"]) -> Float[Array, "H T T"]:
+def chunked(x: Float[Array, "H T *k"], size: int) -> Float[Array, "H N C *k"]:
+    """N chunks of C = `size` tokens, the last filled with 0."""
+    missing = -x.shape[1] % size
+    filled = jnp.pad(x, ((0, 0), (0, missing), *((0, 0) for _ in x.shape[2:])))
+    return filled.reshape(x.shape[0], -1, size, *x.shape[2:])
+
+
+def decays(log: Float[Array, "*H T"]) -> Float[Array, "*H T T"]:
     """prod_{s < r <= t} exp(log_r), for s <= t: what is left at t of what was written at s. 1 above the diagonal."""
     total = jnp.cumsum(log, -1)
-    return jnp.exp(jnp.minimum(total[:, :, None] - total[:, None, :], 0.0))
+    return jnp.exp(jnp.minimum(total[..., :, None] - total[..., None, :], 0.0))

@@ -21,6 +21,7 @@ class LSTM(MixerConfig):
 
     cost = "T E^2, one token after the other"
     expected = "averaging, recency"
+    forks = True
     hidden: int | None = setting(None, "size of the cell; none: width", at_least=1)
 
     def make(self, place: Place, *, key: PRNGKeyArray) -> Mixer:
@@ -34,6 +35,7 @@ class GRU(MixerConfig):
 
     cost = "T E^2, one token after the other"
     expected = "averaging, recency"
+    forks = True
     hidden: int | None = setting(None, "size of the cell; none: width", at_least=1)
 
     def make(self, place: Place, *, key: PRNGKeyArray) -> Mixer:

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from function_classes.fields import Problem, setting
 from icl.models.mixers.base import Mixer, MixerConfig, Place, Visible
 from icl.models.mixers.convolution import causal_convolution
+from icl.models.mixers.fork import needs_fork
 from icl.models.mixers.recurrence import depthwise
 from icl.models.parts import Linear, initial_std, uniform_linear
 
@@ -29,6 +30,7 @@ class Hyena(MixerConfig):
 
     cost = "T^2 E"
     expected = "recency, associative recall"
+    forks = True
     bounded = True
     order: int = setting(2, "n: gates, of which n - 1 follow a convolution", at_least=2)
     codes: int = setting(5, "channels of the code of a lag, odd", at_least=3)
@@ -67,7 +69,7 @@ class HyenaMixer(Mixer):
             uniform_linear(hidden, filters * width, key=last),
         )
         rates = np.linspace(-math.log(_TARGET) / _SLOW, -math.log(_TARGET) / _FAST, width)
-        self.log_decay = jnp.asarray(np.log(np.tile(rates, filters)), jnp.float32)
+        self.log_decay = jnp.asarray(np.log(np.tile(rates, filters)))
         self.skip = jax.random.normal(skip, (filters, width))
         self.output = Linear(width, width, initial_std(place.init, width, place.depth), key=output)
         self.frequency, self.length, self.codes = frequency, place.length, codes
@@ -96,8 +98,8 @@ class HyenaMixer(Mixer):
         return jnp.swapaxes(taps.reshape(length, -1, self.width), 0, 1)
 
     def __call__(self, x: Float[Array, "T E"], visible: Visible | None = None) -> Float[Array, "T E"]:
-        length, projected = x.shape[0], self.projection(x)
-        v, *gates = jnp.split(depthwise(self.short, projected), self.skip.shape[0] + 2, -1)
+        length, projected, fork = x.shape[0], self.projection(x), needs_fork(visible)
+        v, *gates = jnp.split(depthwise(self.short, projected, fork), self.skip.shape[0] + 2, -1)
         for taps, skip, gate in zip(self.filters(length), self.skip, gates, strict=False):
-            v = gate * (causal_convolution(taps.astype(x.dtype), v) + skip[None] * v)
+            v = gate * (causal_convolution(taps.astype(x.dtype), v, fork) + skip[None] * v)
         return self.output(gates[-1] * v)

@@ -8,8 +8,8 @@ from jaxtyping import Array, Complex, Float, PRNGKeyArray
 
 from function_classes.fields import Problem, setting
 from icl.models.mixers.base import Mixer, MixerConfig, Place
-from icl.models.mixers.state_space import ComplexStates, precise
-from icl.models.parts import Linear, initial_std
+from icl.models.mixers.state_space import ComplexStates
+from icl.models.parts import Linear, initial_std, precise
 
 
 @MixerConfig.registry.add("lru", papers=("orvieto-2023",))
@@ -22,6 +22,7 @@ class LRU(MixerConfig):
 
     cost = "T^2 N + T E N"
     expected = "averaging, recency"
+    forks = True
     states: int = setting(64, "complex states", at_least=1)
     least: float = setting(0.9, "smallest |lambda| at the start", at_least=0, below=1)
     most: float = setting(0.999, "largest |lambda| at the start", above=0, below=1)

@@ -10,8 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from function_classes.fields import setting
 from icl.models.mixers.base import Mixer, MixerConfig, Place
 from icl.models.mixers.recurrence import Recurrence, ShortConvolution
-from icl.models.mixers.state_space import precise
-from icl.models.parts import Linear, initial_std, uniform_linear
+from icl.models.parts import Linear, initial_std, precise, uniform_linear
 
 # Decay rates below this let the state grow without bound in float32.
 _LEAST_RATE = 1e-4
@@ -29,6 +28,7 @@ class Mamba(MixerConfig):
 
     cost = "T E N, one token after the other"
     expected = "averaging, recency, associative recall"
+    forks = True
     states: int = setting(16, "states per channel", at_least=1)
     expand: int = setting(2, "channels per unit of width", at_least=1)
     window: int = setting(4, "tokens that the short convolution reads", at_least=1)
@@ -78,14 +78,16 @@ class MambaMixer(Recurrence):
         step = jax.nn.softplus(self.step_up(low))
         return entered, step, into, out
 
-    def start(self) -> Float[Array, "C N"]:
-        return jnp.zeros_like(precise(self.log_rate))
+    def start(self) -> Float[Array, "N C"]:
+        return jnp.zeros_like(precise(self.log_rate.T))
 
     def advance(self, state, part):
+        # Channels come last: then what a token gives every channel lies in memory as the state does.
         u, step, into, out = (precise(a) for a in part)
-        rate = -jnp.maximum(jnp.exp(precise(self.log_rate)), _LEAST_RATE)
-        state = jnp.exp(step[:, None] * rate) * state + (step * u)[:, None] * into[None]
-        return state, (state @ out + precise(self.skip) * u).astype(part[0].dtype)
+        rate = -jnp.maximum(jnp.exp(precise(self.log_rate.T)), _LEAST_RATE)
+        state = jnp.exp(step[None] * rate) * state + (step * u)[None] * into[:, None]
+        read = jnp.sum(state * out[:, None], 0)
+        return state, (read + precise(self.skip) * u).astype(part[0].dtype)
 
     def leave(self, outs: Float[Array, "T C"], x: Float[Array, "T E"]) -> Float[Array, "T E"]:
         gate = jnp.split(self.into(x), 2, -1)[1]

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.fields import setting
 from icl.models.mixers.base import MixerConfig, Place
-from icl.models.mixers.order import distances
+from icl.models.mixers.fork import Visible, mask_of, needs_fork
 from icl.models.mixers.softmax import Attention, refuse_heads
 
 
@@ -20,6 +20,7 @@ class MomentumAttention(MixerConfig):
 
     cost = "T^2 E"
     expected = "everything"
+    forks = True
     ordered = True
     momentum: float = setting(0.5, "share of the sum that every token keeps", at_least=0, below=1)
 
@@ -31,7 +32,7 @@ class MomentumAttention(MixerConfig):
 
 
 class MomentumHeads(Attention):
-    """Softmax attention with a decaying sum of values. It reads the order of tokens, so it honours no other mask."""
+    """Softmax attention with a decaying sum of values. It reads the order of tokens: of masks it honours forks."""
 
     supports_visibility = False
     momentum: float = eqx.field(static=True)
@@ -42,10 +43,17 @@ class MomentumHeads(Attention):
         self.momentum = momentum
 
     def _more(
-        self, mixed: Float[Array, "*B H R K"], value: Float[Array, "*B H T K"], rows: tuple[int, ...] | None
+        self,
+        mixed: Float[Array, "*B H R K"],
+        value: Float[Array, "*B H T K"],
+        visible: Visible | None,
+        rows: tuple[int, ...] | None,
     ) -> Float[Array, "*B H R K"]:
-        lag = distances(value.shape[-2])
-        weights = np.where(lag > 0, np.power(self.momentum, lag, dtype=float), 0.0)
+        fork = needs_fork(visible)
+        places = np.arange(value.shape[-2]) if fork is None else fork.places
+        lag = np.maximum(places[:, None] - places[None, :], 0)
+        inside = lag > 0 if fork is None else mask_of(fork) & (lag > 0)
+        weights = np.where(inside, np.power(self.momentum, lag, dtype=float), 0.0)
         weights = weights if rows is None else weights[np.asarray(rows)]
         finite = jnp.isfinite(value)
         sums = jnp.matmul(jnp.asarray(weights, value.dtype), jnp.where(finite, value, 0))

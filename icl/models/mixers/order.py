@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from icl.models.parts import frequencies
+from icl.models.parts import frequencies, wide
 
 Order = Literal["none", "rotary", "alibi", "relative"]
 
@@ -16,8 +16,9 @@ def rotate(x: Float[Array, "*n K"], places: Int[Array, "*m"]) -> Float[Array, "*
     depend on the difference of their places (Su et al. 2021). `places` broadcasts against the leading axes of x; an odd
     last channel stays."""
     half = x.shape[-1] // 2
-    speeds = jnp.asarray(frequencies(2 * half), jnp.float32)
-    angle = places[..., None].astype(jnp.float32) * speeds.reshape((1,) * places.ndim + (-1,))
+    dtype = wide(x.dtype)
+    speeds = jnp.asarray(frequencies(2 * half), dtype)
+    angle = places[..., None].astype(dtype) * speeds.reshape((1,) * places.ndim + (-1,))
     cos, sin = jnp.cos(angle).astype(x.dtype), jnp.sin(angle).astype(x.dtype)
     first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
     return jnp.concatenate([first * cos - second * sin, first * sin + second * cos, rest], -1)

@@ -18,6 +18,7 @@ class Pooling(MixerConfig):
 
     cost = "T^2 E"
     expected = "averaging"
+    forks = True
     window: int | None = setting(None, "tokens in the mean; none: all so far", at_least=1)
 
     def make(self, place: Place, *, key: PRNGKeyArray) -> Mixer:

@@ -1,11 +1,14 @@
 """Mixers with a state of fixed size: one token in, the state updated, one output read from it."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from icl.models.mixers.base import Mixer, Visible, causal_only
+from icl.models.mixers.fork import Fork, after, needs_fork
 
 
 class ShortConvolution(eqx.Module):
@@ -19,15 +22,16 @@ class ShortConvolution(eqx.Module):
         self.weight = jax.random.uniform(key, (width, channels), minval=-bound, maxval=bound)
         self.bias = jnp.zeros(channels)
 
-    def __call__(self, x: Float[Array, "T C"]) -> Float[Array, "T C"]:
-        return jax.nn.silu(depthwise(self.weight, x) + self.bias[None])
+    def __call__(self, x: Float[Array, "T C"], fork: Fork | None = None) -> Float[Array, "T C"]:
+        return jax.nn.silu(depthwise(self.weight, x, fork) + self.bias[None])
 
 
 class Recurrence(Mixer):
     """out_t, state_t = advance(state_{t-1}, part_t) with parts = inputs(enter(x), x), and y = leave(outs, x).
 
     `enter` and `leave` act on every token alone; between `enter` and `inputs` a class may have a short convolution.
-    `parallel` computes all outs at once; unless a class knows better it runs `advance` along the tokens.
+    `parallel` computes all outs at once, and `forked` those of a fork, in which leaves advance from a state without
+    changing it; unless a class knows better they run `advance` along the tokens.
     """
 
     def enter(self, x: Float[Array, "T E"]) -> Float[Array, "T C"]:
@@ -50,7 +54,23 @@ class Recurrence(Mixer):
         raise NotImplementedError
 
     def parallel(self, parts: PyTree) -> PyTree:
-        return jax.lax.scan(lambda state, part: self.advance(state, part), self.start(), parts)[1]
+        # The backward pass keeps the states alone: what else a step computes takes longer to load than to compute.
+        advance = jax.checkpoint(lambda state, part: self.advance(state, part), prevent_cse=False)
+        return jax.lax.scan(advance, self.start(), parts)[1]
+
+    def forked(self, parts: PyTree, fork: Fork) -> PyTree:
+        trunk, leaves = fork.split(parts)
+
+        @functools.partial(jax.checkpoint, prevent_cse=False)
+        def advance(state: PyTree, part: PyTree) -> tuple[PyTree, tuple[PyTree, PyTree]]:
+            state, out = self.advance(state, part)
+            return state, (state, out)
+
+        start = self.start()
+        states, outs = jax.lax.scan(advance, start, trunk)[1]
+        before = jax.tree.map(lambda all, first: after(all, first, fork), states, start)
+        others = jax.vmap(self.advance)(before, leaves)[1]
+        return jax.tree.map(lambda *both: jnp.concatenate(both), outs, others)
 
     def leave(self, outs: PyTree, x: Float[Array, "T E"]) -> Float[Array, "T E"]:
         raise NotImplementedError
@@ -58,14 +78,16 @@ class Recurrence(Mixer):
     def __call__(self, x: Float[Array, "T E"], visible: Visible | None = None) -> Float[Array, "T E"]:
         if x.dtype == jnp.bfloat16:
             # A state that grows over many tokens needs more digits than 16 bits have.
-            return widened(self)(x.astype(jnp.float32)).astype(x.dtype)
+            return widened(self)(x.astype(jnp.float32), visible).astype(x.dtype)
+        fork = needs_fork(visible)
 
         def mix(x: Float[Array, "T E"]) -> Float[Array, "T E"]:
             entered = self.enter(x)
-            entered = entered if self.convolution is None else self.convolution(entered)
-            return self.leave(self.parallel(self.inputs(entered, x)), x)
+            entered = entered if self.convolution is None else self.convolution(entered, fork)
+            parts = self.inputs(entered, x)
+            return self.leave(self.parallel(parts) if fork is None else self.forked(parts, fork), x)
 
-        return causal_only(mix, x)
+        return causal_only(mix, x, fork)
 
     def init_state(self, length: int) -> PyTree:
         """The tokens a short convolution still reads, and the state of the recurrence."""
@@ -91,12 +113,17 @@ def widened(mixer: "Recurrence") -> "Recurrence":
     return jax.tree.map(lambda a: a.astype(jnp.float32) if a.dtype == jnp.bfloat16 else a, mixer)
 
 
-def depthwise(weight: Float[Array, "W C"], x: Float[Array, "T C"]) -> Float[Array, "T C"]:
-    """sum_{j < W} weight_j x_{t-j} for every channel, with 0 before the first token."""
-    width, length = weight.shape[0], x.shape[0]
-    padded = jnp.concatenate([jnp.zeros((width - 1, x.shape[1]), x.dtype), x])
+def depthwise(weight: Float[Array, "W C"], x: Float[Array, "T C"], fork: Fork | None = None) -> Float[Array, "T C"]:
+    """sum_{j < W} weight_j x_{t-j} for every channel, with 0 before the first token. Before a leaf of a fork comes what
+    it continues."""
+    width, length = weight.shape[0], x.shape[0] if fork is None else fork.trunk
+    padded = jnp.concatenate([jnp.zeros((width - 1, x.shape[1]), x.dtype), x[:length]])
     terms = [weight[j][None] * padded[width - 1 - j : width - 1 - j + length] for j in range(width)]
-    return sum(terms[1:], terms[0])
+    mixed = sum(terms[1:], terms[0])
+    if fork is None:
+        return mixed
+    terms = [weight[j][None] * padded[width - j + fork.follows] for j in range(1, width)]
+    return jnp.concatenate([mixed, sum(terms, weight[0][None] * x[length:])])
 
 
 def token_sum(weights: Float[Array, "*H T T"], values: Float[Array, "*H T V"]) -> Float[Array, "*H T V"]:

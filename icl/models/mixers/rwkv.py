@@ -20,6 +20,7 @@ class RWKV(MixerConfig):
 
     cost = "T E^2, one token after the other"
     expected = "averaging, recency"
+    forks = True
 
     def make(self, place: Place, *, key: PRNGKeyArray) -> Mixer:
         return RWKVMixer(place, key=key)

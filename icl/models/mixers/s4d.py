@@ -12,14 +12,16 @@ from jaxtyping import Array, Complex, Float, PRNGKeyArray
 from function_classes.fields import Problem, setting
 from icl.models.mixers.base import Mixer, MixerConfig, Place
 from icl.models.mixers.convolution import causal_convolution
+from icl.models.mixers.fork import Fork
 from icl.models.mixers.recurrence import Recurrence
-from icl.models.mixers.state_space import hippo_spectrum, powers, precise, times
-from icl.models.parts import Linear, initial_std
+from icl.models.mixers.state_space import hippo_spectrum, powers, times
+from icl.models.parts import Linear, initial_std, precise
 
 
 class StateSpaceConfig(MixerConfig):
     """The range that step sizes start in, log-uniform, one for every channel."""
 
+    forks = True
     least_step: float = setting(1e-3, "smallest step at the start", above=0)
     most_step: float = setting(0.1, "largest step at the start", above=0)
 
@@ -97,8 +99,8 @@ class DiagonalStateSpace(Recurrence):
     ):
         weight, skip, output = jax.random.split(key, 3)
         shape = place.width, len(spectrum)
-        self.log_decay = jnp.broadcast_to(jnp.asarray(np.log(-np.real(spectrum)), jnp.float32), shape)
-        self.frequency = jnp.broadcast_to(jnp.asarray(np.imag(spectrum), jnp.float32), shape)
+        self.log_decay = jnp.broadcast_to(jnp.asarray(np.log(-np.real(spectrum))), shape)
+        self.frequency = jnp.broadcast_to(jnp.asarray(np.imag(spectrum)), shape)
         self.log_step = log_step
         self.real, self.imaginary = math.sqrt(0.5) * jax.random.normal(weight, (2, *shape))
         self.skip = jax.random.normal(skip, (place.width,))
@@ -121,6 +123,9 @@ class DiagonalStateSpace(Recurrence):
 
     def parallel(self, parts: Float[Array, "T E"]) -> Float[Array, "T E"]:
         return causal_convolution(self.kernel(parts.shape[0]).astype(parts.dtype), parts)
+
+    def forked(self, parts: Float[Array, "T E"], fork: Fork) -> Float[Array, "T E"]:
+        return causal_convolution(self.kernel(fork.trunk + 1).astype(parts.dtype), parts, fork)
 
     def start(self) -> tuple[Float[Array, "E N"], Float[Array, "E N"]]:
         return jnp.zeros_like(precise(self.real)), jnp.zeros_like(precise(self.real))

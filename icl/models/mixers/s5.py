@@ -10,8 +10,8 @@ from jaxtyping import Array, Complex, Float, PRNGKeyArray
 from function_classes.fields import setting
 from icl.models.mixers.base import Mixer, MixerConfig, Place
 from icl.models.mixers.s4d import StateSpaceConfig
-from icl.models.mixers.state_space import ComplexStates, hippo, precise, times
-from icl.models.parts import Linear, initial_std
+from icl.models.mixers.state_space import ComplexStates, hippo, times
+from icl.models.parts import Linear, initial_std, precise
 
 
 @MixerConfig.registry.add("s5", papers=("smith-2022",))
@@ -42,11 +42,11 @@ class S5Mixer(ComplexStates):
     def __init__(self, place: Place, states: int, log_step: Float[Array, "N"], *, key: PRNGKeyArray):
         enter, read, skip, output = jax.random.split(key, 4)
         values, vectors = hippo(states)
-        real, imaginary = (jnp.asarray(a, jnp.float32) for a in (np.real(vectors), np.imag(vectors)))
+        real, imaginary = (jnp.asarray(a) for a in (np.real(vectors), np.imag(vectors)))
         enters = jax.random.normal(enter, (2 * states, place.width)) / math.sqrt(place.width)
         reads = jax.random.normal(read, (place.width, 2 * states)) / math.sqrt(2 * states)
-        self.log_decay = jnp.asarray(np.log(-np.real(values)), jnp.float32)
-        self.frequency = jnp.asarray(np.imag(values), jnp.float32)
+        self.log_decay = jnp.asarray(np.log(-np.real(values)))
+        self.frequency = jnp.asarray(np.imag(values))
         self.log_step = log_step
         # The eigenvectors of a normal matrix are orthonormal, so V^-1 is the conjugate transpose.
         self.input_real, self.input_imaginary = enters.T @ real, -(enters.T @ imaginary)

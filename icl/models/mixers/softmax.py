@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from function_classes.fields import setting
 from icl.models.mixers.base import Mixer, MixerConfig, Place, Visible
 from icl.models.mixers.order import Order, alibi, learned_bias, rotate
-from icl.models.parts import Linear, affine, initial_std
+from icl.models.parts import Linear, affine, initial_std, precise, wide
 from icl.taps import tap
 
 # Rows of a mask that attend together (`attend_in_blocks`).
@@ -82,15 +82,14 @@ class Attention(Mixer):
         bias = self._bias(x.shape[0])
         scores = tap(scores if bias is None else scores + bias.astype(scores.dtype), "scores")
         hidden = ~jnp.asarray(_mask(visible, x.shape[0]))
-        scores = scores if scores.dtype == jnp.float64 else scores.astype(jnp.float32)
-        scores = jnp.where(hidden[None], -jnp.inf, scores)
+        scores = jnp.where(hidden[None], -jnp.inf, precise(scores))
         # The softmax of nothing is NaN, and so are its derivatives.
         nothing = jnp.all(hidden, -1)[None, :, None]
         probabilities = jnp.where(nothing, 0.0, jax.nn.softmax(jnp.where(nothing, 0.0, scores), -1))
         probabilities = tap(probabilities.astype(x.dtype), "probabilities")
         # A hidden token has weight 0, but 0 times NaN is NaN. A visible one that is NaN still shows, in its score.
         value = jnp.where(jnp.isfinite(value), value, 0)
-        mixed = tap(self._more(jnp.matmul(probabilities, value), value, None), "heads")
+        mixed = tap(self._more(jnp.matmul(probabilities, value), value, visible, None), "heads")
         return self.output(self._join(mixed))
 
     def batched(
@@ -106,10 +105,15 @@ class Attention(Mixer):
         key, bias = self._placed(self._split(key), None), self._bias(x.shape[1])
         bias = bias if bias is None or rows is None else bias[:, np.asarray(rows)]
         value = self._split(value)
-        return self.output(self._join(self._more(attend_in_blocks(query, key, value, mask, bias), value, rows)))
+        mixed = attend_in_blocks(query, key, value, mask, bias)
+        return self.output(self._join(self._more(mixed, value, visible, rows)))
 
     def _more(
-        self, mixed: Float[Array, "*B H R K"], value: Float[Array, "*B H T K"], rows: tuple[int, ...] | None
+        self,
+        mixed: Float[Array, "*B H R K"],
+        value: Float[Array, "*B H T K"],
+        visible: Visible | None,
+        rows: tuple[int, ...] | None,
     ) -> Float[Array, "*B H R K"]:
         """What a kind of attention adds to the weighted means."""
         return mixed
@@ -125,7 +129,7 @@ class Attention(Mixer):
         """What the distance adds to scores."""
         if self.distance_bias is not None:
             return learned_bias(self.distance_bias, length)
-        return jnp.asarray(alibi(self.heads, length), jnp.float32) if self.order == "alibi" else None
+        return jnp.asarray(alibi(self.heads, length)) if self.order == "alibi" else None
 
     def _split(self, x: Float[Array, "*B T E"]) -> Float[Array, "*B H T K"]:
         return jnp.swapaxes(x.reshape(*x.shape[:-1], self.heads, -1), -2, -3)
@@ -161,8 +165,8 @@ def attend_in_blocks(
     for part in np.array_split(np.arange(len(mask)), blocks):
         rows = slice(int(part[0]), int(part[-1]) + 1)
         columns = slice(int(np.flatnonzero(np.any(mask[rows], 0)).max(initial=0)) + 1)
-        bias = jnp.where(mask[rows, columns], 0.0, -1e30).astype(jnp.float32)[None]
-        bias = bias if order is None else bias + order[:, rows, columns].astype(jnp.float32)
+        bias = jnp.where(mask[rows, columns], 0.0, -1e30).astype(wide(query.dtype))[None]
+        bias = bias if order is None else bias + precise(order[:, rows, columns])
         parts.append(attend(query[:, :, rows], key[:, :, columns], value[:, :, columns], bias))
     mixed = parts[0] if blocks == 1 else jnp.concatenate(parts, 2)
     seeing = np.any(mask, 1)
@@ -176,13 +180,13 @@ def attend(
     value: Float[Array, "B H T K"],
     bias: Float[Array, "#H R T"],
 ) -> Float[Array, "B H R K"]:
-    """softmax(query key' + bias) value, scores in float32. The backward pass reuses the probabilities p:
+    """softmax(query key' + bias) value, scores in float32 at least. The backward pass reuses the probabilities p:
     ds = p * (dp - sum(dp * p)) with dp = do value'; the bias gets the sum of ds over the batch."""
     return _attend_forward(query, key, value, bias)[0]
 
 
 def _attend_forward(query, key, value, bias):
-    scores = jnp.matmul(query, jnp.swapaxes(key, -1, -2)).astype(jnp.float32) + bias[None]
+    scores = precise(jnp.matmul(query, jnp.swapaxes(key, -1, -2))) + bias[None]
     scores = jnp.exp(scores - jnp.max(scores, -1, keepdims=True))
     probabilities = (scores / jnp.sum(scores, -1, keepdims=True)).astype(query.dtype)
     return jnp.matmul(probabilities, value), (query, key, value, probabilities, bias.shape[0])
@@ -195,7 +199,7 @@ def _attend_backward(saved, gradient):
     by_score = probabilities * centered
     by_key = jnp.matmul(_transposed(by_score), query)
     by_value = jnp.matmul(_transposed(probabilities), gradient)
-    by_bias = jnp.sum(by_score.astype(jnp.float32), 0)
+    by_bias = jnp.sum(precise(by_score), 0)
     by_bias = by_bias if heads > 1 else jnp.sum(by_bias, 0, keepdims=True)
     return jnp.matmul(by_score, key), by_key, by_value, by_bias
 

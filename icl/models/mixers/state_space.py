@@ -12,13 +12,9 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from icl.models.mixers.convolution import EXACT, toeplitz
+from icl.models.mixers.fork import Fork, after
 from icl.models.mixers.recurrence import Recurrence
 from icl.models.parts import Linear
-
-
-def precise(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """At least float32: exponents of many steps have no meaning in 16 bits."""
-    return x if x.dtype == jnp.float64 else x.astype(jnp.float32)
 
 
 def powers(log: Complex[Array, "*n"], length: int) -> Complex[Array, "L *n"]:
@@ -102,6 +98,13 @@ class ComplexStates(Recurrence):
 
     def parallel(self, parts):
         return diagonal_states(self.log, *parts)
+
+    def forked(self, parts, fork: Fork):
+        trunk, leaves = fork.split(parts)
+        states = self.parallel(trunk)
+        before = jax.tree.map(lambda all, first: after(all, first, fork), states, self.start())
+        others = jax.vmap(self.advance)(before, leaves)[1]
+        return jax.tree.map(lambda *both: jnp.concatenate(both), states, others)
 
     def start(self) -> tuple[Float[Array, "N"], Float[Array, "N"]]:
         zeros = jnp.zeros_like(self.output_real[:, 0])

@@ -11,7 +11,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.fields import setting
 from icl.models.mixers.base import Mixer, MixerConfig, Place
-from icl.models.mixers.fast_weights import FastWeights, FastWeightsConfig, unit
+from icl.models.mixers.fast_weights import FastWeights, FastWeightsConfig, by_head, chunked, unit
+from icl.models.mixers.recurrence import token_sum
 from icl.models.parts import Linear, initial_std
 
 
@@ -24,7 +25,7 @@ class TTTLinear(FastWeightsConfig):
     = rate sigmoid(w'x_s). Queries and keys have unit length. Deviation: no norm or residual inside f.
     """
 
-    cost = "T E^2 / H, one token after the other"
+    cost = "T E^2 / H, a minibatch at a time"
     expected = "averaging, recency"
     minibatch: int = setting(16, "tokens whose gradients are taken at the same weights", at_least=1)
     rate: float = setting(1.0, "largest inner learning rate", above=0)
@@ -38,7 +39,7 @@ class TTTMLP(FastWeightsConfig):
     """`ttt-linear` with f_W(k) = k + W_2 gelu(W_1 k), hidden units `ratio` times as many as channels; gradients by
     automatic differentiation."""
 
-    cost = "T E^2 / H, one token after the other"
+    cost = "T E^2 / H, a minibatch at a time"
     expected = "averaging, recency"
     minibatch: int = setting(16, "tokens whose gradients are taken at the same weights", at_least=1)
     rate: float = setting(0.1, "largest inner learning rate", above=0)
@@ -79,6 +80,18 @@ class Matrix(eqx.Module):
     def __call__(self, key: Float[Array, "H K"]) -> Float[Array, "H K"]:
         return jnp.einsum("hvk,hk->hv", self.weight, key)
 
+    def descend(
+        self,
+        query: Float[Array, "H C K"],
+        key: Float[Array, "H C K"],
+        value: Float[Array, "H C K"],
+        rate: Float[Array, "H C 1"],
+    ) -> tuple["Matrix", Float[Array, "H C K"]]:
+        """W after a minibatch, and the outputs in it: O = Q W' - tril(Q K') E, W <- W - E' K, E = r (K W' - V)."""
+        step = rate * (jnp.matmul(key, flipped(self.weight)) - value)
+        outs = jnp.matmul(query, flipped(self.weight)) - token_sum(jnp.matmul(query, flipped(key)), step)
+        return eqx.tree_at(lambda m: m.weight, self, self.weight - jnp.matmul(flipped(step), key)), outs
+
 
 class Perceptron(eqx.Module):
     """f_W(k) = k + W_2 gelu(W_1 k) for every head."""
@@ -95,6 +108,31 @@ class Perceptron(eqx.Module):
     def __call__(self, key: Float[Array, "H K"]) -> Float[Array, "H K"]:
         hidden = jax.nn.gelu(jnp.einsum("hrk,hk->hr", self.up, key))
         return key + jnp.einsum("hkr,hr->hk", self.down, hidden)
+
+    def descend(
+        self,
+        query: Float[Array, "H C K"],
+        key: Float[Array, "H C K"],
+        value: Float[Array, "H C K"],
+        rate: Float[Array, "H C 1"],
+    ) -> tuple["Perceptron", Float[Array, "H C K"]]:
+        """W after a minibatch, and the outputs in it. With Z = K W_1', E = r (f(K) - V) and D = (E W_2) . gelu'(Z), the
+        hidden units of the queries are gelu(Q W_1' - tril(Q K') D), and tril(.) E comes off their read-out (the dual
+        form of Sun et al. 2024); W_1 <- W_1 - D' K, W_2 <- W_2 - E' gelu(Z)."""
+        before = jnp.matmul(key, flipped(self.up))
+        hidden, slope = jax.jvp(jax.nn.gelu, (before,), (jnp.ones_like(before),))
+        step = rate * (key + jnp.matmul(hidden, flipped(self.down)) - value)
+        inner = jnp.matmul(step, self.down) * slope
+        asked = jnp.matmul(query, flipped(self.up)) - token_sum(jnp.matmul(query, flipped(key)), inner)
+        asked = jax.nn.gelu(asked)
+        outs = query + jnp.matmul(asked, flipped(self.down)) - token_sum(jnp.matmul(asked, flipped(hidden)), step)
+        up = self.up - jnp.matmul(flipped(inner), key)
+        return eqx.tree_at(lambda m: (m.up, m.down), self, (up, self.down - jnp.matmul(flipped(step), hidden))), outs
+
+
+def flipped(x: Float[Array, "H N M"]) -> Float[Array, "H M N"]:
+    """Every head's matrix transposed."""
+    return jnp.swapaxes(x, -1, -2)
 
 
 class Descending(FastWeights):
@@ -123,6 +161,14 @@ class Trained(Descending):
     def __init__(self, place: Place, inner: Matrix | Perceptron, minibatch: int, rate: float, *, key: PRNGKeyArray):
         super().__init__(place, rate, key=key)
         self.inner, self.minibatch = inner, minibatch
+
+    def parallel(self, parts):
+        """A minibatch at a time; tokens of rate 0 fill the last."""
+        length, heads = parts[0].shape[:2]
+        size = min(self.minibatch, length)
+        query, key, value, rate = (by_head(chunked(by_head(a), size)) for a in (*parts[:3], parts[3][..., None]))
+        outs = jax.lax.scan(lambda inner, part: inner.descend(*part), self.inner, (query, key, value, rate))[1]
+        return jnp.reshape(by_head(outs), (heads, -1, outs.shape[-1])).swapaxes(0, 1)[:length]
 
     def start(self):
         return self.inner, jax.tree.map(jnp.zeros_like, self.inner), jnp.zeros((), jnp.int32)

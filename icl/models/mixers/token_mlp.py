@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from icl.models.mixers.base import Mixer, MixerConfig, Place, Visible, causal_only
+from icl.models.mixers.fork import Fork, mask_of, needs_fork
 from icl.models.parts import LayerNorm, Linear, initial_std
 
 
@@ -17,6 +18,7 @@ class MLPMixer(MixerConfig):
 
     cost = "T^2 E"
     expected = "averaging, recency"
+    forks = True
     bounded = True
 
     def make(self, place: Place, *, key: PRNGKeyArray) -> Mixer:
@@ -30,6 +32,7 @@ class GMLP(MixerConfig):
 
     cost = "T^2 E"
     expected = "recency"
+    forks = True
     bounded = True
 
     def make(self, place: Place, *, key: PRNGKeyArray) -> Mixer:
@@ -48,7 +51,7 @@ class TokenMLP(Mixer):
     def __init__(self, place: Place, *, key: PRNGKeyArray):
         first, second = jax.random.split(key)
         length = place.length
-        spread = jnp.asarray(np.arange(1, length + 1) ** -0.5, jnp.float32)[:, None]
+        spread = jnp.asarray(np.arange(1, length + 1) ** -0.5)[:, None]
         self.first = spread * jax.random.normal(first, (length, length))
         deep = (2 * place.depth) ** -0.5
         self.second = deep * spread * jax.random.normal(second, (length, length))
@@ -64,13 +67,15 @@ class TokenMLP(Mixer):
         return self.channels
 
     def __call__(self, x: Float[Array, "T E"], visible: Visible | None = None) -> Float[Array, "T E"]:
-        def mix(x: Float[Array, "T E"]) -> Float[Array, "T E"]:
-            length = x.shape[0]
-            first, second = (jnp.tril(w[:length, :length]) for w in (self.first, self.second))
-            hidden = jax.nn.gelu(first @ x + self.bias[:length, None])
-            return second @ hidden + self.shift[:length, None]
+        fork = needs_fork(visible)
+        places = np.arange(x.shape[0]) if fork is None else fork.places
 
-        return causal_only(mix, x)
+        def mix(x: Float[Array, "T E"]) -> Float[Array, "T E"]:
+            first, second = (between(w, x.shape[0], fork) for w in (self.first, self.second))
+            hidden = jax.nn.gelu(first @ x + self.bias[places, None])
+            return second @ hidden + self.shift[places, None]
+
+        return causal_only(mix, x, fork)
 
 
 class SpatialGate(Mixer):
@@ -98,10 +103,18 @@ class SpatialGate(Mixer):
         return self.output.weight.shape[0]
 
     def __call__(self, x: Float[Array, "T E"], visible: Visible | None = None) -> Float[Array, "T E"]:
+        fork = needs_fork(visible)
+
         def mix(x: Float[Array, "T E"]) -> Float[Array, "T E"]:
-            length = x.shape[0]
             own, other = jnp.split(jax.nn.gelu(self.into(x)), 2, -1)
-            gate = jnp.tril(self.between[:length, :length]) @ self.norm(other) + 1
+            gate = between(self.between, x.shape[0], fork) @ self.norm(other) + 1
             return self.output(own * gate)
 
-        return causal_only(mix, x)
+        return causal_only(mix, x, fork)
+
+
+def between(weights: Float[Array, "L L"], length: int, fork: Fork | None) -> Float[Array, "T T"]:
+    """The weight of every token for every one it continues, by their places."""
+    if fork is None:
+        return jnp.tril(weights[:length, :length])
+    return jnp.where(mask_of(fork), weights[fork.places[:, None], fork.places[None, :]], 0)

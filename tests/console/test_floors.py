@@ -1,0 +1,36 @@
+"""Floors of mixers: operations counted from programs against those written down."""
+
+import pytest
+
+from icl.console.floors import floor, operations
+from icl.models.mixers import MixerConfig
+from icl.models.mixers.base import Place
+
+T, E, H = 24, 64, 4
+PLACE = Place(width=E, heads=H, depth=1, length=T)
+
+
+@pytest.mark.parametrize(
+    ("name", "products", "others"),
+    [
+        # 3 gates of tokens and of the hidden state and a read-out; some 40 operations for every unit.
+        ("gru", 2 * 7 * E * E, 40 * E),
+        # 4 maps, and scores and sums of half of the tokens; two operations for a score and its weight.
+        ("linear", 2 * 4 * E * E + 2 * T * E, 4 * H * T),
+        # 4 maps, the products of two steps of E / H: S k, v k' and S q.
+        ("gated-linear-attention", 2 * (5 * E * E + 2 * 16 * E) + 2 * 3 * E * E // H, 3 * E * E // H + 40 * E),
+        ("identity", 0, 0),
+    ],
+)
+def test_operations_are_those_of_the_products_and_little_more(name, products, others):
+    found = operations(MixerConfig.registry.get(name), PLACE) / T
+    assert products <= found <= products + others
+
+
+def test_a_floor_counts_what_is_longer(monkeypatch):
+    config = MixerConfig.registry.get("gru")
+    for matmul, copy in ((1.0, 1e9), (1e9, 1.0)):
+        monkeypatch.setattr("icl.console.floors.matmul_rate", lambda rate=matmul: rate)
+        monkeypatch.setattr("icl.console.floors.copy_rate", lambda numbers, rate=copy: rate)
+        slower = 3 * operations(config, PLACE) if matmul < copy else 4 * 5 * E * T
+        assert floor(config, PLACE, batch=7) == pytest.approx(7 * slower)
