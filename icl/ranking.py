@@ -20,8 +20,11 @@ from function_classes import plain
 from icl import prng
 from icl.config import Config
 from icl.evaluation import evaluate
+from icl.layouts import Signature
 from icl.models.mixers import MixerConfig
+from icl.models.mixers import operations as mixing
 from icl.models.mixers.base import Place
+from icl.models.transformer import Transformer
 from icl.training.engine import Program
 
 TASKS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -36,13 +39,15 @@ LEARNED = 0.8
 
 
 class Card(NamedTuple):
-    """One mixer's results: excess over Bayes by task and seed, sizes of one layer, and of the whole network."""
+    """One mixer's results: excess over Bayes by task and seed, state of one layer, and of the whole network its
+    parameters and the operations for a token."""
 
     name: str
     expected: str
     cost: str
     width: int
     parameters: int
+    operations: float
     state_bytes: int
     excess: dict[str, list[float]]
 
@@ -59,10 +64,13 @@ def config(mixer: MixerConfig, task: str, width: int, seed: int, steps: int = ST
     return Config.create(name, **fields, **size, steps=steps, batch=BATCH, seed=seed)
 
 
-def equal_width(made: Callable[[int], Config], most: int, multiple: int = 8) -> int:
-    """The largest width, a multiple of 8 say, at which `made(width)` has at most so many parameters."""
+def equal_width(
+    made: Callable[[int], Config], most: float, multiple: int = 8, size: Callable[[Config], float] | None = None
+) -> int:
+    """The largest width, a multiple of 8 say, at which `made(width)` has at most so many parameters, or another
+    `size`."""
     width = multiple
-    while parameters(made(width + multiple)) <= most:
+    while (size or parameters)(made(width + multiple)) <= most:
         width += multiple
     return width
 
@@ -74,15 +82,30 @@ def parameters(config: Config) -> int:
     return sum(int(np.prod(leaf.shape)) for leaf in leaves)
 
 
-def measure(mixer: MixerConfig, seeds: int = 1, steps: int = STEPS, width: int | None = None) -> Card:
-    """Trains the mixer on all tasks. `width` none: as wide as a softmax transformer of width 32 has parameters for."""
-    first = next(iter(TASKS))
+def operations(config: Config) -> float:
+    """Floating-point operations a token in one forward pass of a transformer on a prompt of its task."""
+    model, task, signature = config.model, config.task, Signature.of(config.task)
+    assert isinstance(model, Transformer)
+    length, width = model.layout.length(task.points, signature), model.width
+    place = Place(width, model.heads, model.depth, length)
+    ends = model.layout.features(signature) + task.y_space.features
+    maps = 2 * width * (ends + 2 * model.depth * model.mlp_ratio * width)
+    return maps + sum(mixing.operations(mixer, place) for mixer in model.stack) / length
+
+
+EQUAL: dict[str, Callable[[Config], float]] = {"parameters": parameters, "operations": operations}
+
+
+def measure(mixer: MixerConfig, seeds: int = 1, steps: int = STEPS, equal: str = "parameters") -> Card:
+    """Trains the mixer on all tasks, as wide as what a softmax transformer of width 32 has of `equal` allows."""
+    first, size = next(iter(TASKS)), EQUAL[equal]
     made = lambda width: config(mixer, first, width, 0)  # noqa: E731
-    if width is None:
-        width = equal_width(made, parameters(config(MixerConfig.registry.get("softmax"), first, WIDTH, 0)))
+    most = size(config(MixerConfig.registry.get("softmax"), first, WIDTH, 0))
+    width = equal_width(made, most, size=size)
     excess = {task: list(_excess(mixer, task, width, seeds, steps)) for task in TASKS}
     state = sizes(mixer, Place(width, HEADS, DEPTH, 32))[1]
-    return Card(mixer.name, mixer.expected, mixer.cost, width, parameters(made(width)), state, excess)
+    found, costs = made(width), (mixer.name, mixer.expected, mixer.cost, width)
+    return Card(*costs, parameters(found), operations(found), state, excess)
 
 
 def sizes(mixer: MixerConfig, place: Place) -> tuple[int, int]:
@@ -99,13 +122,16 @@ def table(cards: Sequence[Card]) -> str:
     floor = next(card for card in cards if card.name == "identity")
     ranked = sorted(cards, key=lambda c: -sum(min(c.learned(t, floor), 1.0) for t in TASKS))
     lines = [
-        "| mixer | " + " | ".join(TASKS) + " | learned | expected | width | parameters | state, bytes | cost |",
-        "|---" * (len(TASKS) + 7) + "|",
+        "| mixer | "
+        + " | ".join(TASKS)
+        + " | learned | expected | width | parameters | operations | state, bytes | cost |",
+        "|---" * (len(TASKS) + 8) + "|",
     ]
     for card in ranked:
         cells = [" ".join(f"{value:.3f}" for value in card.excess[task]) for task in TASKS]
         able = [task for task in TASKS if card.learned(task, floor) >= LEARNED]
         cells += [", ".join(able) or "nothing", card.expected, str(card.width), f"{card.parameters:,}"]
+        cells += [f"{card.operations:,.0f}"]
         lines.append("| " + " | ".join([f"`{card.name}`", *cells, f"{card.state_bytes:,}", card.cost]) + " |")
     return "\n".join(lines)
 

@@ -42,10 +42,11 @@ def rank(
     steps: Annotated[
         int | None, typer.Option(min=1, help="optimizer steps of every run; none: the usual budget")
     ] = None,
+    equal: Annotated[str, typer.Option(help="what all have as much of: parameters or operations")] = "parameters",
     save: Annotated[Path | None, typer.Option(help="also write the page here")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Capability cards of mixers: four small tasks at equal parameters and an equal budget, beside exact Bayes."""
+    """Capability cards of mixers: four small tasks at equal sizes and an equal budget, beside exact Bayes."""
     from icl.console import ranking
 
-    typer.echo(ranking.report(file, only, seeds, steps, save, as_json))
+    typer.echo(ranking.report(file, only, seeds, steps, equal, save, as_json))

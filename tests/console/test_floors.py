@@ -2,9 +2,10 @@
 
 import pytest
 
-from icl.console.floors import floor, operations
+from icl.console.floors import floor
 from icl.models.mixers import MixerConfig
 from icl.models.mixers.base import Place
+from icl.models.mixers.operations import operations
 
 T, E, H = 24, 64, 4
 PLACE = Place(width=E, heads=H, depth=1, length=T)

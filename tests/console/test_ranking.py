@@ -42,16 +42,17 @@ def test_a_mixer_of_a_file_is_ranked_beside_softmax_and_identity(tmp_path, short
     file = tmp_path / "mine.py"
     file.write_text(MINE)
     page = tmp_path / "page.md"
-    cards = json.loads(report(file, None, 2, 2, page, True))
+    cards = json.loads(report(file, None, 2, 2, "operations", page, True))
     assert [card["name"] for card in cards] == ["doubled-for-a-test", "softmax", "identity"]
     assert all(len(card["excess"]["averaging"]) == 2 for card in cards)
-    assert all(card["parameters"] <= cards[1]["parameters"] for card in cards)
+    assert all(card["operations"] <= cards[1]["operations"] for card in cards)
     assert "| `doubled-for-a-test` |" in page.read_text()
 
 
 def test_learning_is_a_share_of_what_the_identity_leaves():
     cards = [
-        ranking.Card(n, "", "", 8, 1, 1, {"averaging": e}) for n, e in (("a", [0.1, 0.2, 0.9]), ("identity", [1.0]))
+        ranking.Card(n, "", "", 8, 1, 1.0, 1, {"averaging": e})
+        for n, e in (("a", [0.1, 0.2, 0.9]), ("identity", [1.0]))
     ]
     assert cards[0].learned("averaging", cards[1]) == pytest.approx(0.8)
     assert cards[1].learned("averaging", cards[1]) == 0
@@ -65,11 +66,13 @@ def test_widths_are_the_largest_with_as_many_parameters():
 
 
 def test_unknown_mixers_and_files_without_one_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="did you mean 'parameters'"):
+        report(None, None, 1, 1, "parameter", None, False)
     with pytest.raises(ConfigError, match="did you mean 'mamba'"):
-        report(None, "mambo", 1, 1, None, False)
+        report(None, "mambo", 1, 1, "parameters", None, False)
     empty = tmp_path / "empty.py"
     empty.write_text("")
     with pytest.raises(ConfigError, match="registers no mixer"):
-        report(empty, None, 1, 1, None, False)
+        report(empty, None, 1, 1, "parameters", None, False)
     with pytest.raises(ConfigError, match="no such file"):
-        report(tmp_path / "none.py", None, 1, 1, None, False)
+        report(tmp_path / "none.py", None, 1, 1, "parameters", None, False)
