@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from icl.console import measuring
-from icl.console.arguments import ANYTHING, RUNS, AsJson, Fitted, ForClass, Out, Report, RunName, Scale, Steps
+from icl.console.arguments import ANYTHING, RUNS, AsJson, Fitted, ForClass, Out, Report, RunName, Scale, Steps, Version
 
 app = typer.Typer(
     help="The workbench for the science of in-context learning: train, identify, compare, draw.",
@@ -21,6 +21,7 @@ app = typer.Typer(
 @app.callback()
 def _main(
     plugin: Annotated[list[Path] | None, typer.Option(help="a Python file of yours to load first")] = None,
+    version: Version = False,
 ) -> None:
     for path in plugin or []:
         from icl import custom

@@ -34,6 +34,7 @@ TASKS: dict[str, tuple[str, dict[str, Any]]] = {
     "nearest neighbor": ("nearest-neighbor", {"dim": 8, "points": 24}),
 }
 STEPS, DEPTH, WIDTH, HEADS, BATCH, PROMPTS = 1000, 2, 32, 4, 64, 1024
+COLUMNS = ("learned", "expected", "width", "parameters", "operations", "state, bytes", "cost")
 # A task counts as learned where this share of what `identity` leaves above Bayes is gone.
 LEARNED = 0.8
 
@@ -122,10 +123,8 @@ def table(cards: Sequence[Card]) -> str:
     floor = next(card for card in cards if card.name == "identity")
     ranked = sorted(cards, key=lambda c: -sum(min(c.learned(t, floor), 1.0) for t in TASKS))
     lines = [
-        "| mixer | "
-        + " | ".join(TASKS)
-        + " | learned | expected | width | parameters | operations | state, bytes | cost |",
-        "|---" * (len(TASKS) + 8) + "|",
+        f"| mixer | {' | '.join(TASKS)} | {' | '.join(COLUMNS)} |",
+        "|---" * (1 + len(TASKS) + len(COLUMNS)) + "|",
     ]
     for card in ranked:
         cells = [" ".join(f"{value:.3f}" for value in card.excess[task]) for task in TASKS]

@@ -1,10 +1,21 @@
 """Arguments and options that several commands share."""
 
+import importlib.metadata
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"icl {importlib.metadata.version('icl-workbench')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", help="print the version and exit", callback=_version, is_eager=True)
+]
 Out = Annotated[Path, typer.Option("--out", help="where runs go, and are looked for")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
 Report = Annotated[bool, typer.Option(" /--no-report", help="only train; `icl show` makes the report")]

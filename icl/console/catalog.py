@@ -17,6 +17,7 @@ def _registries() -> dict[str, Any]:
     from icl.layouts import Layout
     from icl.models import ModelConfig
     from icl.models.constructions import Construction
+    from icl.models.heads import HeadConfig
     from icl.models.mixers import MixerConfig
     from icl.references import Reference
     from icl.training.optimizers import Optimizer
@@ -29,6 +30,7 @@ def _registries() -> dict[str, Any]:
         "layouts": Layout,
         "models": ModelConfig,
         "mixers": MixerConfig,
+        "heads": HeadConfig,
         "constructions": Construction,
         "references": Reference,
         "optimizers": Optimizer,

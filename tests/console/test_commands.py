@@ -1,5 +1,6 @@
 """The command line as a user types it, in one process: what is printed, and the exit code."""
 
+import importlib.metadata
 import json
 import sys
 from pathlib import Path
@@ -181,6 +182,12 @@ def test_lists(say):
         code, text, error = say("list", kind)
         assert code == 0, error
         assert text.strip()
+
+
+def test_version(say):
+    code, text, error = say("--version")
+    assert code == 0, error
+    assert text == f"icl {importlib.metadata.version('icl-workbench')}\n"
 
 
 def test_references_for_a_class(say):

@@ -2,6 +2,9 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from function_classes.fields import ConfigError
@@ -50,10 +53,8 @@ def test_a_mixer_of_a_file_is_ranked_beside_softmax_and_identity(tmp_path, short
 
 
 def test_learning_is_a_share_of_what_the_identity_leaves():
-    cards = [
-        ranking.Card(n, "", "", 8, 1, 1.0, 1, {"averaging": e})
-        for n, e in (("a", [0.1, 0.2, 0.9]), ("identity", [1.0]))
-    ]
+    given = {"a": [0.1, 0.2, 0.9], "identity": [1.0]}
+    cards = [ranking.Card(name, "", "", 8, 1, 1.0, 1, {"averaging": excess}) for name, excess in given.items()]
     assert cards[0].learned("averaging", cards[1]) == pytest.approx(0.8)
     assert cards[1].learned("averaging", cards[1]) == 0
 
@@ -63,6 +64,18 @@ def test_widths_are_the_largest_with_as_many_parameters():
     most = ranking.parameters(ranking.config(MixerConfig.registry.get("softmax"), "averaging", 16, 0))
     width = ranking.equal_width(made, most)
     assert ranking.parameters(made(width)) <= most < ranking.parameters(made(width + 8))
+
+
+def test_operations_are_those_of_the_whole_network():
+    """Without mixing they are the maps of every token, and what activations and norms add to them in the program."""
+    config = ranking.config(MixerConfig.registry.get("identity"), "nearest neighbor", 16, 0)
+    learner = config.model.make(config.task, key=jax.random.key(0))
+    length, features = config.task.points, learner.layout.features(learner.signature)
+    forward = jax.jit(lambda m, tokens: m.network(tokens, np.arange(length)))
+    counted = forward.lower(learner, jnp.zeros((length, features))).cost_analysis()["flops"] / length
+    found = ranking.operations(config)
+    assert found == 2 * 16 * (features + 1 + 2 * 2 * 4 * 16)
+    assert found <= counted <= found + 2 * 100 * 16
 
 
 def test_unknown_mixers_and_files_without_one_are_refused(tmp_path):

@@ -145,3 +145,37 @@ def test_the_smallest_runs_in_poor_surroundings(tmp_path):
     said = icl("show", "--out", root / "0", PYTHONIOENCODING="latin-1", ICL_CACHE=str(tmp_path / "file" / "below"))
     assert said.code == 0, said.err
     assert "\\u03bb of today" in said.out
+
+
+SOLVES = '''
+import jax
+import jax.numpy as jnp
+from function_classes import FunctionClass, Real, setting
+
+
+class Solves(FunctionClass):
+    """Weights that solve a triangular system of every prompt's own: one batched LAPACK call a training step."""
+
+    points: int = setting(4, "positions", at_least=1)
+    x_space = Real((48,))
+    y_space = Real()
+
+    def sample_latent(self, key):
+        return jax.random.normal(key, (48, 48))
+
+    def sample_inputs(self, latent, key):
+        return jax.random.normal(key, (self.points, 48))
+
+    def evaluate(self, latent, xs):
+        lower = 0.01 * jnp.tril(latent, -1) + jnp.eye(48)
+        return xs @ jax.scipy.linalg.solve_triangular(lower, latent, lower=True, unit_diagonal=True)[:, 0]
+'''
+
+
+def test_batched_solves_of_two_members_end(tmp_path):
+    """Each member has a device of its own, and each device waits for threads of the pool that both run on."""
+    file = tmp_path / "solves.py"
+    file.write_text(SOLVES)
+    words = [*TINY[1:], "--batch", "64", "--seeds", "2", "--no-report", "--out", tmp_path / "runs"]
+    said = icl("run", f"{file}:Solves", *words)
+    assert said.code == 0, said.err
