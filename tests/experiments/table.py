@@ -27,6 +27,19 @@ CASES = {
         "width-below-dim": [(ONE, [3.01], [2.99])],
     },
     "default-run": {"nearer-than-sixteen-steps": [(ONE, [0.0066], [0.0068])]},
+    "loops": {
+        "near-least-squares": [(ONE, [0.049], [0.051])],
+        "fewer-parameters": [(ONE, [0.34], [0.36])],
+        "fixed-point": [(ONE, [1.49], [1.51])],
+        "few-loops-diverge": [(ONE, [1.51], [1.49])],
+        "truncation-is-free": [(ONE, [0.68], [0.66])],
+        "loops-match-depth": [(ONE, [1.49], [1.51])],
+    },
+    "mixers": {
+        "nothing-without-mixing": [(("linear-regression", "conjunction"), [3.1, 3.1], [3.1, 2.9])],
+        "attention-is-nearest": [(("linear-regression", "conjunction"), [1.1, 1.1], [1.1, 0.9])],
+        "delta-rule-corrects": [(("linear-regression",), [0.99], [1.01])],
+    },
     "von-oswald-2022": {
         "one-layer-loss": [(ONE, [0.981], [1.021])],
         "one-layer-sensitivity": [(ONE, [0.991], [0.989])],
