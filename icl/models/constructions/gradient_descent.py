@@ -12,7 +12,6 @@ minus the slot. The loss is sum_i (w'x_i - y_i)^2 / 2N; with gamma = 0 every lay
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -26,9 +25,8 @@ from icl.models.constructions.channels import write_linear
 from icl.models.looped import Looped
 from icl.models.mixers.linear import LinearAttention
 from icl.references.base import LinearPredictor
+from icl.references.gd_plus_plus import transform_and_descend
 from icl.references.gradient_descent import GradientDescent
-
-HIGHEST = jax.lax.Precision.HIGHEST
 
 
 @Construction.registry.add("gradient-descent", papers=("von-oswald-2022",))
@@ -130,32 +128,13 @@ def _fill(network: Any, task: FunctionClass, layers: list[tuple[float, float]]) 
 
 
 class PreconditionedDescent(LinearPredictor):
-    """GD++ in weights. With S = X'X, b = X'y, w = 0 and M = I, layer by layer
-
-        w <- w + (eta / N) M^2 (b - S w),      M <- (I - gamma M S M) M
-
-    since layer l sees the inputs M x and the residuals y - Xw. `rates` are eta / N.
-    """
+    """GD++ with numbers of its own in every step, the same for all positions: `rates` are eta / N, `gammas` multiply
+    the sum."""
 
     rates: Float[Array, "L"]
     gammas: Float[Array, "L"]
 
     def weights(self, prompt: Prompt) -> Float[Array, "P D"]:
-        xs, ys = prompt.xs.astype(jnp.float32), prompt.ys.astype(jnp.float32)
-        eye = jnp.eye(xs.shape[-1])
-        product = lambda a, b: jnp.matmul(a, b, precision=HIGHEST)  # noqa: E731
-
-        def position(carry, example):
-            second, moment = carry
-            x, y = example
-
-            def layer(state, numbers):
-                w, seen = state
-                rate, gamma = numbers
-                w = w + rate * product(seen, product(seen, moment - product(second, w)))
-                return (w, product(eye - gamma * product(seen, product(second, seen)), seen)), None
-
-            w = jax.lax.scan(layer, (jnp.zeros_like(x), eye), (self.rates, self.gammas))[0][0]
-            return (second + x[:, None] * x[None, :], moment + x * y), w
-
-        return jax.lax.scan(position, (jnp.zeros_like(eye), jnp.zeros_like(xs[0])), (xs, ys))[1]
+        shape = (prompt.points, self.rates.size)
+        numbers = (jnp.broadcast_to(a[None], shape) for a in (self.rates, self.gammas))
+        return transform_and_descend(prompt, *numbers)
