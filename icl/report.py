@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from icl import plots, prng, references, style
+from icl.config import Config
 from icl.evaluation import evaluate
 from icl.handle import Run
 from icl.identification import Identification, identify
@@ -56,7 +57,7 @@ def make(run: Run) -> Report:
         log = run.metrics
         if log["step"].size:  # a run of no steps has no curve
             floor = "exact Bayes" if config.training.teacher is None else "the teacher"
-            curve = plots.learning_curve({run.name: log}, title(run), unit(task), floor)
+            curve = plots.learning_curve({run.name: log}, title(run), unit(config), floor)
             files += style.save(curve, where / "learning_curve", origin=origin)
     summary = summarise(run, table, identification)
     atomic.write_atomic(where / "identify.json", (identification.to_json() + "\n").encode())
@@ -73,15 +74,17 @@ def title(run: Run) -> str:
     return f"{run.task.name}: {size}{model.layout.name} tokens"
 
 
-def unit(task: Any) -> str:
-    return "squared error" if task.y_space.kind == "real" else "nats"
+def unit(config: Config) -> str:
+    """Of what training minimizes."""
+    return "squared error" if config.task.y_space.kind == "real" and config.model.metric is None else "nats"
 
 
 def summarise(run: Run, table: Table, identification: Identification) -> str:
     """The text a run ends with: averages over positions, then one plain sentence."""
     metrics, teacher = set(table["metric"].tolist()), run.config.training.teacher
     error = "clipped_squared_error" if "clipped_squared_error" in metrics else "nll"
-    shown = [m for m in ("distance", error, "accuracy") if m in metrics]
+    nats = ("nll",) if run.config.model.metric is not None else ()
+    shown = [m for m in ("distance", error, *nats, "accuracy") if m in metrics]
     notes = ["clipped errors: at most ten null risks at a position, since least squares has none finite near k = dim"]
     if any(name.startswith("gd-") for name in table["predictor"]):
         notes.append("gd rates stay below those that explode on rare prompts: several steps stand above their best")

@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 
-def _version(asked: bool) -> None:
+def _version(asked: bool) -> bool:
     if asked:
         typer.echo(f"icl {importlib.metadata.version('icl-workbench')}")
         raise typer.Exit
+    return asked
 
 
 Version = Annotated[

@@ -76,8 +76,10 @@ def test_run_answers_and_every_reading_command_follows(say, root):
 @pytest.mark.parametrize("task", ["markov", "letter-digit", "gaussian-process", "chain-of-thought"])
 def test_every_class_trains_with_its_own_table_and_figures(say, root, task):
     out = ["--out", str(root)]
-    code, answer, error = say("run", task, *TINY, *out)
+    head = ["--head", "bars"] if task == "gaussian-process" else []
+    code, answer, error = say("run", task, *TINY, *head, *out)
     assert code == 0, error
+    assert ("nll" in answer) == (task in ("markov", "letter-digit") or bool(head))
     assert "bayes" in answer
     if task == "markov":
         code, text, error = say("probe", "last", "--all", "--prompts", "8", "--save", str(root / "all"), *out)
