@@ -37,11 +37,12 @@ def draw(runs: Path, scale: str) -> tuple[Any, str, str]:
         )
         axes[0].legend()
         for depth, group in zip(DEPTHS, stacks, strict=True):
-            look = style.line("model", 0) | {"linewidth": 0.6 + 0.25 * depth, "label": f"{depth} blocks", "alpha": 0.6}
+            look = style.line("model", 0) | {"linewidth": 0.6 + 0.25 * depth, "label": f"depth {depth}", "alpha": 0.6}
             _by_position(axes[1], group, look)
         floor = np.clip(1 - np.arange(DIM + 1) / DIM, 0, None)
         axes[1].plot(range(DIM), floor[:DIM], **style.line("bayes", 0), label="least squares, 0 from k = dim on")
         axes[1].set(xlabel="examples seen, k", ylabel="squared error per dim", yscale="log")
+        axes[1].xaxis.get_major_locator().set_params(integer=True)
         axes[1].legend(fontsize=6.5)
     first = found["last half"][0]
     caption = (

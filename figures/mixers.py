@@ -53,6 +53,7 @@ def _map(figure: Any, axis: Any, found: Mapping[str, Sequence[Run]], task: str, 
     labels = [f"{m}  ({width(found[m][0])}, {values[m].mean():.3g})" for m in order]
     axis.set_yticks(range(len(order)), labels, fontsize=7)
     axis.set(title=task, xlabel="examples seen, k")
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.grid(False)
     figure.colorbar(image, ax=axis, label=f"log10 {UNITS[task]}")
 
