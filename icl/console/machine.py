@@ -5,7 +5,9 @@ import functools
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 def cache_directory() -> Path:
@@ -60,13 +62,7 @@ def matmul_rate() -> float:
     size = 1024
     product = jax.jit(lambda a: a @ a)
     matrix = jnp.full((size, size), 0.5 / size)
-    product(matrix).block_until_ready()
-    best = float("inf")
-    for _ in range(3):
-        start = time.perf_counter()
-        product(matrix).block_until_ready()
-        best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best
+    return 2 * size**3 / _best(lambda: product(matrix), 3)
 
 
 @functools.lru_cache(maxsize=8)
@@ -77,13 +73,18 @@ def copy_rate(numbers: int) -> float:
 
     copy = jax.jit(lambda a: a + 1)
     array = jnp.zeros(numbers, jnp.float32)
-    copy(array).block_until_ready()
-    best = float("inf")
-    for _ in range(10):
+    return 2 * array.nbytes / _best(lambda: copy(array), 10)
+
+
+def _best(function: Callable[[], Any], repeat: int) -> float:
+    """Least seconds of several calls after a first one."""
+    function().block_until_ready()
+    seconds = []
+    for _ in range(repeat):
         start = time.perf_counter()
-        copy(array).block_until_ready()
-        best = min(best, time.perf_counter() - start)
-    return 2 * array.nbytes / best
+        function().block_until_ready()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
 
 
 def doctor(as_json: bool) -> str:

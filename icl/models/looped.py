@@ -6,7 +6,7 @@ The loss is the mean over the last T of b loops; loops before them run without g
 window is a constant. AlgoFormer (Gao et al. 2024) has blocks of their own before and after the loop. With a halting
 read-out (Graves 2016, Banino et al. 2021) every token says after every loop whether it is done:
 
-    h_t = sigmoid(Y_t w + c),  p_t = h_t prod_{s < t} (1 - h_s),  h_b = 1,      prediction = sum_t p_t prediction_t
+    h_t = sigmoid(Y_t w + c),  p_t = h_t prod_{s < t} (1 - h_s),  h_b = 1,      output = sum_t p_t output_t
 """
 
 import dataclasses
@@ -41,8 +41,9 @@ class Looped(Transformer):
     compiles nothing. `timesteps` adds a learned map of the loop's number. At test time any number of loops may be run:
     `loop(learner, count)`. Validation runs all `loops` from the start.
 
-    With `halting` the one prediction is the mean over the loops by the probabilities p of halting, and the loss is its
-    loss, through all loops; at the start h_t = 1 / b. Deviation: there is no price on loops, as ACT and PonderNet have.
+    With `halting` outputs, before the head reads them, are means over the loops by the probabilities p of halting, and
+    the loss is that of what is read, through all loops; at the start w = 0 and h_t = 1 / b. Deviations: ACT averages
+    states and PonderNet losses, and both put a price on loops.
     """
 
     depth: int = setting(1, "blocks in the loop", at_least=1, at_most=1024)
@@ -88,7 +89,6 @@ class Looped(Transformer):
     def learner(self, task: FunctionClass, ends: tuple[int, int], *, key: PRNGKeyArray) -> Learner:
         """With blocks before and after the loop."""
         inner, times, first, last = jax.random.split(key, 4)
-        halts = jax.random.fold_in(key, 4)
         single, place = super().make(task, key=inner), self.place(task, self.width, self.init, self.order)
         before, after = (
             tuple(Block(self, self.stack[0], place, key=k) for k in jax.random.split(own, count))
@@ -96,7 +96,7 @@ class Looped(Transformer):
         )
         clock = Linear(CODES, self.width, CODES**-0.5, bias=False, key=times) if self.timesteps else None
         last = LayerNorm(self.width) if after and self.norm == "pre" else eqx.nn.Identity()
-        halt = Linear(self.width, 1, self.width**-0.5, key=halts) if self.halting else None
+        halt = Linear(self.width, 1, 0.0, key=key) if self.halting else None
         if halt is not None:
             halt = eqx.tree_at(lambda m: m.bias, halt, jnp.full(1, -math.log(max(self.loops - 1, 1))))
         network = LoopedNetwork(Stack(before), single.network, Stack(after), last, clock, halt, self.rule)

@@ -163,7 +163,7 @@ def test_halting_weighs_the_loops():
     trained = learner.in_training(PROMPTS, jnp.asarray(0, jnp.int32)).mean
     assert trained.shape[0] == 1
     np.testing.assert_allclose(trained[0, 0], total, rtol=1e-4, atol=1e-5)
-    still = eqx.tree_at(lambda m: m.network.halt.weight, learner, jnp.zeros_like(weights))
+    still = made(loops=4, halting=True)
     shares = taps.capture(still, prompt, at=("halting",))[1]["halting"]
     np.testing.assert_allclose(shares[:, 0], [1 / 4, 3 / 16, 9 / 64, 27 / 64], rtol=1e-5)
 
