@@ -33,11 +33,6 @@ def _configs(count: int, steps: int, width: int) -> Configs:
     return {"last half": looped(**growing), "all loops": looped(loops=LOOPS), "few loops": looped(loops=FEW), **stacks}
 
 
-def at_loops(run: Run, loops: int) -> Learner:
-    """The learner of a run with another number of loops."""
-    return loop(run.model, loops)
-
-
 def errors(learners: Sequence[Learner], prompts: int) -> np.ndarray:
     """Squared error per dim, (seed, prompt, position), on the same prompts for every learner."""
     law = get("linear-regression", **TASK)
@@ -66,7 +61,7 @@ def fewer_parameters(runs: Runs, scale: str) -> Measured:
 
 
 def _more_loops(runs: Sequence[Run], trained: int, scale: str) -> Measured:
-    more, as_trained = ([at_loops(run, count) for run in runs] for count in (3 * trained, trained))
+    more, as_trained = ([loop(run.model, count) for run in runs] for count in (3 * trained, trained))
     name = f"squared error at {3 * trained} loops / at {trained}"
     return Measured((ratios(name, _seen(more, scale), _seen(as_trained, scale)),))
 

@@ -7,9 +7,10 @@ import numpy as np
 
 import experiments
 import figures
-from experiments.loops import DEPTHS, DIM, SEEN, at_loops, errors
+from experiments.loops import DEPTHS, DIM, SEEN, errors
 from experiments.mixers import width
 from icl import style
+from icl.models.looped import loop
 
 QUESTION = "What does a looped transformer know after each loop, and what does a stack of as many blocks?"
 SHOWN = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 36, 60, 100)
@@ -55,7 +56,7 @@ def draw(runs: Path, scale: str) -> tuple[Any, str, str]:
 
 
 def _over_loops(axis: Any, runs: Any, label: str, index: int) -> None:
-    each = np.array([errors([at_loops(run, count) for run in runs], PROMPTS)[:, :, SEEN].mean(1) for count in SHOWN])
+    each = np.array([errors([loop(run.model, count) for run in runs], PROMPTS)[:, :, SEEN].mean(1) for count in SHOWN])
     look = style.line("", index)
     axis.plot(SHOWN, each, **look | {"linewidth": 0.6}, alpha=0.35)
     axis.plot(SHOWN, np.median(each, 1), **look | {"linewidth": 1.8}, label=label)
