@@ -52,6 +52,14 @@ class Bandit(FunctionClass):
         return Symbols(2) if self.rewards == "bernoulli" else Real()
 
     @property
+    def unread(self) -> frozenset[str]:
+        return frozenset(("scale", "noise_std") if self.rewards == "bernoulli" else ("alpha", "beta"))
+
+    @property
+    def input_law(self) -> tuple[str, str]:
+        return "arms", self.policy
+
+    @property
     def bayes_kind(self) -> BayesKind:
         return BayesKind("exact", "conjugate Beta" if self.rewards == "bernoulli" else "conjugate Gaussian")
 

@@ -141,6 +141,17 @@ class FunctionClass(Fields):
         return type(self).evaluate is not FunctionClass.evaluate
 
     @property
+    def unread(self) -> frozenset[str]:
+        """Fields that make no difference as the others are set, such as the period of a kernel that is not periodic."""
+        return frozenset()
+
+    @property
+    def believers(self) -> dict[str, "FunctionClass"]:
+        """Classes with the same prompts whose Bayes predictor is a curve of its own beside this one's, such as that of
+        someone who does not know what kind of prompt comes; by name."""
+        return {}
+
+    @property
     def exchangeable(self) -> bool:
         """Whether a prompt says the same about its task in whatever order its examples stand: p(y | x) and the input
         density of the whole prompt do not change. Streams are taken to be sequences, unless a class says otherwise."""
@@ -154,7 +165,8 @@ class FunctionClass(Fields):
     @property
     def input_law(self) -> Any:
         """What describes the law of the inputs: classes with equal descriptions draw them alike. An `InputLaw` says
-        that every row follows it, whatever the task; by default the field `inputs`, None where there is none."""
+        that rows follow it, but for what `log_input_density` adds; by default the field `inputs`, None where there is
+        none."""
         return getattr(self, "inputs", None)
 
     def sample_latent(self, key: PRNGKeyArray) -> PyTree:

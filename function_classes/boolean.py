@@ -11,14 +11,30 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import betaln
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from function_classes.base import BayesKind, FunctionClass, NotAvailable, Prediction, Prompt
 from function_classes.fields import setting
+from function_classes.inputs import InputLaw
+from function_classes.problems import amount
 from function_classes.spaces import Signs
 
 # States of an enumeration; a prompt costs points x states x dim multiply-adds, and states floats of memory.
 LARGEST = 300_000
+
+
+class FreeSigns(InputLaw):
+    """Every coordinate is +1 with probability `plus`; none: a probability drawn uniformly for every row."""
+
+    plus: float | None = setting(0.5, "probability of +1", above=0, below=1)
+
+    def log_density(self, xs: Float[Array, "P *x"]) -> Float[Array, "P"]:
+        rows = xs.reshape(xs.shape[0], -1)
+        count, ones = float(rows.shape[1]), jnp.sum((rows > 0).astype(jnp.float32), 1)
+        if self.plus is None:
+            return betaln(1.0 + ones, 1.0 + count - ones)
+        return ones * jnp.log(self.plus) + (count - ones) * jnp.log1p(-self.plus)
 
 
 class Boolean(FunctionClass):
@@ -35,6 +51,11 @@ class Boolean(FunctionClass):
     @property
     def y_space(self) -> Signs:
         return Signs()
+
+    @property
+    def input_law(self) -> FreeSigns:
+        """Of free inputs; what a class's own inputs say of the function is relative to it (`log_input_density`)."""
+        return FreeSigns(self.plus)
 
     def sample_inputs(self, latent: PyTree, key: PRNGKeyArray) -> Float[Array, "P D"]:
         return self.free_inputs(key)
@@ -79,7 +100,7 @@ class Enumerated(Boolean):
     @property
     def bayes_kind(self) -> BayesKind:
         if self.states > LARGEST:
-            too_many = f"an enumeration would have {self.states} states, at most {LARGEST}; take a smaller dim"
+            too_many = f"an enumeration would have {amount(self.states)} states, at most {LARGEST}; take a smaller dim"
             return BayesKind("none", too_many)
         return BayesKind("exact", f"enumeration of {self.states} states")
 

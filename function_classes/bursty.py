@@ -98,6 +98,11 @@ class BurstyClasses(FunctionClass):
         return Gaussian(std=self.dim**-0.5)
 
     @property
+    def unread(self) -> frozenset[str]:
+        unread = {"training": (), "in-context": ("zipf",)}
+        return frozenset(unread.get(self.trial, ("burst_probability",)))
+
+    @property
     def exchangeable(self) -> bool:
         return False
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from function_classes.base import BayesKind, FunctionClass, Prediction, Prompt
+from function_classes.boolean import FreeSigns
 from function_classes.fields import Problem, setting
 from function_classes.spaces import Signs
 
@@ -55,6 +56,10 @@ class CellularAutomaton(FunctionClass):
     @property
     def y_space(self) -> Signs:
         return self.x_space
+
+    @property
+    def input_law(self) -> FreeSigns:
+        return FreeSigns(self.density)
 
     @property
     def entries(self) -> int:

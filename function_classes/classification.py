@@ -48,6 +48,10 @@ class LinearClassification(VectorInputs):
         return Signs()
 
     @property
+    def unread(self) -> frozenset[str]:
+        return frozenset(("weight_std",) if self.link == "threshold" else ())
+
+    @property
     def bayes_kind(self) -> BayesKind:
         if self.link == "threshold":
             if self.dim <= 2:

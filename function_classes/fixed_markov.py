@@ -112,6 +112,10 @@ class FixedMarkov(KnownChain):
     alpha: float = setting(1.0, "Dirichlet concentration of rows drawn by chain_seed", above=0)
     start: Literal["stationary", "uniform"] = setting("stationary", "law of the first symbols")
 
+    @property
+    def unread(self) -> frozenset[str]:
+        return frozenset(("alpha",) if self.chain_seed is None else ("p", "q"))
+
     def problems(self):
         yield from too_large(self.symbols, self.order)
         if self.chain_seed is None and (self.symbols, self.order) != (2, 1):

@@ -72,6 +72,11 @@ class GaussianProcess(VectorInputs, NoisyNumbers):
         return BayesKind("exact", "conjugate Gaussian, with the generator's own nugget" + grid)
 
     @property
+    def unread(self) -> frozenset[str]:
+        lengthscale = ("lengthscale",) if self.lengthscales else ()
+        return frozenset((*lengthscale, *(() if self.kernel == "periodic" else ("period",))))
+
+    @property
     def mean_square(self) -> Float[Array, ""]:
         return jnp.asarray(self.scale**2, jnp.float32)
 

@@ -27,7 +27,7 @@ class InputLaw(Fields):
         """Means and variances of the coordinates, which are uncorrelated in every law here."""
         raise NotImplementedError
 
-    def log_density(self, xs: Float[Array, "P D"]) -> Float[Array, "P"]:
+    def log_density(self, xs: Float[Array, "P *x"]) -> Float[Array, "P"]:
         """log p(x) of every row, in nats; -inf outside the support."""
         raise NotImplementedError
 

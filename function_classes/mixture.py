@@ -91,6 +91,10 @@ class Mixture(FunctionClass):
         return self.classes[0].steps
 
     @property
+    def unread(self) -> frozenset[str]:
+        return frozenset(("weight_std", "weight_mean", "scale") if self.unit_variance else ())
+
+    @property
     def bayes_kind(self) -> BayesKind:
         order = ("exact", "quadrature", "monte-carlo", "none")
         worst = max((one.bayes_kind for one in self.classes), key=lambda kind: order.index(kind.kind))
@@ -136,12 +140,12 @@ class Mixture(FunctionClass):
         return self.show(latent, xs, key).ys
 
     def show(self, latent: Draw, xs: Shaped[Array, "P *x"], key: PRNGKeyArray) -> Prompt:
-        return _one_of(latent.index, [one.show(t, xs, key) for one, t in self._each(latent)])
+        return _one_of(latent.index, [one.show(t, xs, key) for one, t in self._each(latent)], self.y_space)
 
     def sample_prompt(self, latent: Draw, key: PRNGKeyArray) -> Prompt:
         if not isinstance(self.x_space, Nothing):
             return super().sample_prompt(latent, key)
-        return _one_of(latent.index, [one.sample_prompt(t, key) for one, t in self._each(latent)])
+        return _one_of(latent.index, [one.sample_prompt(t, key) for one, t in self._each(latent)], self.y_space)
 
     def component_posterior(self, prompt: Prompt) -> Float[Array, "P M"]:
         """P(class m | x_<=k, y_<k) at every k; with S targets per example, before the first of them."""
@@ -183,13 +187,18 @@ class Mixture(FunctionClass):
         return list(zip(self.scaled, latent.tasks, strict=True))
 
     def _log_inputs(self, prompt: Prompt) -> Float[Array, "M P"]:
-        """What every class says of the inputs; where all have a law of rows, relative to that of the first class."""
+        """What every class says of the inputs; where all have a law of rows, relative to that of the first class, or
+        to nothing where that cannot draw them."""
         logs = [one.log_input_density(prompt) for one in self.scaled]
         laws = [one.input_law for one in self.scaled]
-        if all(isinstance(law, InputLaw) for law in laws):
-            first = laws[0].log_density(prompt.xs)
-            logs = [log + (law.log_density(prompt.xs) - first) for log, law in zip(logs, laws, strict=True)]
-        return jnp.stack(logs)
+        if not all(isinstance(law, InputLaw) for law in laws):
+            return jnp.stack(logs)
+        densities = jnp.stack([law.log_density(prompt.xs) for law in laws])
+        # One base for all classes, so that it cancels between them; where the first cannot draw x there is none.
+        base = jnp.where(densities[0] > -jnp.inf, densities[0], 0.0)
+        # Inputs that no class can draw, of a shift, say nothing.
+        possible = jnp.any(densities > -jnp.inf, 0)
+        return jnp.stack(logs) + jnp.where(possible[None], densities - base[None], 0.0)
 
     def _weights(self, prompt: Prompt) -> tuple[Float[Array, "M Q"], Float[Array, "M Q"], tuple[int, ...]]:
         """Log weights and log predictives with steps in a row (Q = P S), and the shape (P,) or (P, S)."""
@@ -233,11 +242,14 @@ def _choose(index: Int[Array, ""], values: Sequence[Array]) -> Array:
     return jnp.stack(list(values))[index]
 
 
-def _one_of(index: Int[Array, ""], prompts: Sequence[Prompt]) -> Prompt:
-    """The prompt of the class that was drawn; the task of every class stays."""
+def _one_of(index: Int[Array, ""], prompts: Sequence[Prompt], space: Space) -> Prompt:
+    """The prompt of the class that was drawn; the task of every class stays. Where targets of one class are
+    distributions, those of all are."""
     targets = None
     if any(p.targets is not None for p in prompts):
-        targets = _choose(index, [p.scores for p in prompts])
+        scores = [p.scores for p in prompts]
+        most = max(one.ndim for one in scores)
+        targets = _choose(index, [one if one.ndim == most else space.encode(one) for one in scores])
     scored = None
     if any(p.scored is not None for p in prompts):
         shape = next(p.scored.shape for p in prompts if p.scored is not None)

@@ -8,6 +8,7 @@ literals are set, the other coordinates stay as they were. So
     p(x | f, c) / p_free(x) = 1 - forced + forced 1[c(x) = 1] / p_free(literals of c)
 """
 
+import dataclasses
 import itertools
 import math
 from typing import ClassVar, Literal, NamedTuple
@@ -18,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from function_classes import teaching
-from function_classes.base import Prompt
+from function_classes.base import FunctionClass, Prompt
 from function_classes.boolean import Enumerated, signs, tuples
 from function_classes.fields import Problem, setting
 
@@ -75,6 +76,15 @@ class NormalForm(Enumerated):
             yield Problem(
                 "points", f"a teaching sequence has up to {self.longest_lesson} rows: needs more points than that"
             )
+
+    @property
+    def unread(self) -> frozenset[str]:
+        return frozenset(() if self.teaching == "mixed" else ("taught",))
+
+    @property
+    def believers(self) -> dict[str, FunctionClass]:
+        """Who has to find out whether the prompt teaches, where all do."""
+        return {"plain-or-teaching": dataclasses.replace(self, teaching="mixed")} if self.teaching == "first" else {}
 
     @property
     def leads(self) -> int:

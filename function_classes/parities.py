@@ -60,6 +60,10 @@ class Parity(Boolean):
             yield Problem("points", f"a teaching sequence has {self.dim} rows: needs more points than that")
 
     @property
+    def unread(self) -> frozenset[str]:
+        return frozenset(() if self.teaching == "mixed" else ("taught",))
+
+    @property
     def exchangeable(self) -> bool:
         return self.teaching == "none"
 

@@ -1,6 +1,7 @@
 """What is wrong with a configuration, in words: where, what was expected, what is near."""
 
 import difflib
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -38,3 +39,12 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     if close:
         return f"; did you mean {next(c for c in choices if c.replace('_', '-') == close[0])!r}?"
     return f"; choose from {', '.join(choices)}" if choices else ""
+
+
+def amount(count: int) -> str:
+    """A count in words short enough for a message; Python refuses to print integers of thousands of digits.
+
+    >>> amount(72), amount(2**1000)
+    ('72', 'about 10^301')
+    """
+    return str(count) if count < 10**9 else f"about 10^{round((count.bit_length() - 1) * math.log10(2))}"

@@ -4,6 +4,7 @@ import jax
 from jaxtyping import Array, Float
 
 from function_classes.base import FunctionClass, NotAvailable, Prediction, Prompt
+from function_classes.fields import setting
 from icl.references.base import Reference
 
 
@@ -12,10 +13,15 @@ class BayesOf(Reference):
     """task.bayes, used on prompts of any class with the same spaces and steps. Its length comes from the prompt."""
 
     task: FunctionClass
+    title: str = setting("", "of the class in tables; none: its name", science=False)
 
     @property
     def label(self) -> str:
-        return f"bayes-of {self.task.name}"
+        return f"bayes-of {self.title or self.task.name}"
+
+    @classmethod
+    def standard(cls, task: FunctionClass) -> tuple[Reference, ...]:
+        return tuple(cls(other, title=name) for name, other in task.believers.items())
 
     @classmethod
     def example(cls, task: FunctionClass) -> Reference:

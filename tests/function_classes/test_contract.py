@@ -131,24 +131,14 @@ def test_float_fields_are_data(case):
 
 
 def unread(case: Case, index: int) -> bool:
-    """Fields that the chosen kernel, link or kind of prompts does not read, or that unit variance takes back."""
+    """Fields that make no difference, of the class, of those it is made of, and of their inputs."""
     path = jax.tree_util.tree_flatten_with_path(case.task)[0][index][0]
-    names = {"period"} if getattr(case.task, "teaching", "mixed") == "mixed" else {"period", "taught"}
+    names = set(case.task.unread)
     if getattr(case.task, "link", "") == "threshold":
-        names |= {"weight_std", "std"}
-    if case.task.name == "bursty-classes":
-        names |= {"training": set(), "in-context": {"zipf"}}.get(case.task.trial, {"burst_probability"})
-    if case.task.name == "bandit":
-        names |= {"bernoulli": {"scale", "noise_std"}, "gaussian": {"alpha", "beta"}}[case.task.rewards]
-    if getattr(case.task, "lengthscales", ()):
-        names |= {"lengthscale"}
-    if case.task.name == "mixture" and case.task.unit_variance:
-        names |= {"weight_std", "weight_mean", "scale"}
+        names |= {"std"}
     if case.task.name == "convex-combination" and len(path) > 1:
         # The noise is the combination's own, the inputs are those of the first class.
         names |= {"noise_std", "std"} if path[0].name == "second" else {"noise_std"}
-    if case.task.name == "fixed-markov":
-        names |= {"alpha"} if case.task.chain_seed is None else {"p", "q"}
     return path[-1].name in names
 
 

@@ -1,5 +1,9 @@
 """Mixtures of classes and convex combinations: identities, brute-force evidence, inputs that tell, what is refused."""
 
+import dataclasses
+from functools import partial
+from math import comb
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,6 +74,71 @@ def test_inputs_that_differ_are_evidence():
     normal = [-0.5 * (xs**2).sum() / s**2 - 18 * np.log(s) for s in (1, 3)]
     expected = np.logaddexp(*normal) - np.log(2) - normal[0]
     np.testing.assert_allclose(jnp.sum(task.log_input_density(prompt)), expected, rtol=1e-4)
+
+
+def of_signs(xs, plus):
+    return np.where(xs > 0, np.log(plus), np.log1p(-plus)).sum(1)
+
+
+@pytest.mark.parametrize(
+    ("law", "fields", "log_densities"),
+    [
+        # Gaussian inputs beyond the uniform's support can come from the Gaussian alone.
+        (
+            "inputs",
+            ({"name": "uniform", "low": -1.0, "high": 1.0}, "gaussian"),
+            (
+                lambda xs: np.where((np.abs(xs) <= 1).all(1), -3 * np.log(2), -np.inf),
+                lambda xs: (-0.5 * xs**2 - 0.5 * np.log(2 * np.pi)).sum(1),
+            ),
+        ),
+        ("plus", (0.3, 0.7), tuple(partial(of_signs, plus=plus) for plus in (0.3, 0.7))),
+        (
+            "density",
+            (0.2, None),
+            (
+                partial(of_signs, plus=0.2),
+                # The integral of p^ones (1 - p)^(D - ones) over p.
+                lambda xs: np.array([-np.log(6) - np.log(comb(5, int(n))) for n in (xs > 0).sum(1)]),
+            ),
+        ),
+    ],
+)
+def test_laws_of_inputs_are_weighed_whatever_their_field_and_order(law, fields, log_densities):
+    base = {"inputs": DENSE, "plus": fc.get("majority", dim=5, points=6)}
+    base = base.get(law, fc.get("cellular-automaton", cells=5, points=6))
+    classes = tuple(dataclasses.replace(base, **{law: value}) for value in fields)
+    for order in ((0, 1), (1, 0)):
+        task = fc.get("mixture", points=6, classes=tuple(classes[i] for i in order))
+        belief = jax.jit(task.component_posterior)
+        for seed in range(6):
+            prompt = task.sample(jax.random.key(seed))
+            xs = np.asarray(prompt.xs, np.float64)
+            # Labels weigh where the classes are not alike in them, which they are.
+            logs = np.cumsum([log_densities[i](xs) for i in order], 1)
+            weights = np.exp(logs - np.logaddexp.reduce(logs, 0))
+            np.testing.assert_allclose(belief(prompt).T, weights, atol=1e-4)
+            assert not np.any(np.isnan(jax.tree.leaves(task.bayes(prompt))[0]))
+
+
+def test_inputs_that_no_class_can_draw_say_nothing():
+    near = {"name": "uniform", "low": -1.0, "high": 1.0}
+    classes = (dataclasses.replace(DENSE, inputs=near), dataclasses.replace(OTHER, inputs=near))
+    prompt = dataclasses.replace(DENSE, inputs={"name": "gaussian", "std": 3.0}).sample(jax.random.key(0))
+    found = everything(fc.get("mixture", points=6, classes=classes), prompt)
+    close(found, everything(fc.get("mixture", points=6, classes=(DENSE, OTHER)), prompt))
+
+
+def test_targets_that_are_distributions_mix_with_symbols():
+    """Rows of a causal graph, one-hot rows of a chain."""
+    graph = fc.get("causal-graph", symbols=3, points=8)
+    task = fc.get("mixture", points=8, classes=(graph, fc.get("markov", symbols=3, points=8)))
+    prompts = task.batch(jax.random.key(0), 32)
+    chain = np.asarray(prompts.latent.index) == 1
+    assert 0 < chain.sum() < 32
+    assert prompts.targets.shape == (32, 8, 3)
+    np.testing.assert_array_equal(prompts.targets.argmax(-1)[chain], prompts.ys[chain])
+    np.testing.assert_allclose(prompts.targets.sum(-1), 1, rtol=1e-5)
 
 
 def test_component_is_drawn_per_prompt_by_its_probability():
@@ -148,6 +217,11 @@ def test_a_convex_combination_against_its_twin_and_its_ends():
         ("mixture", {"classes": ("low-rank",)}, "no evidence to weigh"),
         ("mixture", {"classes": (DENSE, OTHER), "probabilities": (0.3, 0.3)}, "must sum to 1"),
         ("mixture", {"classes": (DENSE, {"name": "random-covariance", "dim": 3})}, "draw their inputs differently"),
+        (
+            "mixture",
+            {"classes": ({"name": "bandit", "policy": "rounds"}, "bandit")},
+            "draw their inputs differently",
+        ),
         ("mixture", {"classes": ("markov",), "unit_variance": True}, "cannot be scaled"),
         ("convex-combination", {"first": "gaussian-process"}, "no law of weights"),
         ("convex-combination", {"first": DENSE}, "has inputs"),

@@ -66,6 +66,17 @@ def test_laws_of_discrete_prompts_are_fields(text, name, fields):
     assert shifts.parse(text).apply(plain) == fc.get(changed, points=9, **fields | base)
 
 
+def test_a_shifted_mixture_is_the_mixture_of_its_shifted_classes():
+    """Also inside a wrapper; a weight_mean is scaled in the classes that have one."""
+    around, sparse = fc.get("linear-regression", dim=8, weight_mean=0.5), fc.get("sparse-linear")
+    mixture = fc.get("mixture", points=7, classes=(around, sparse))
+    for text in ("scale-task=3", "label-noise=0.7", "scale-inputs=2"):
+        shift = shifts.parse(text)
+        assert shift.apply(mixture) == fc.get("mixture", points=7, classes=(shift.apply(around), shift.apply(sparse)))
+    scaled = shifts.parse("scale-task=3").apply(fc.get("randomized-labels", points=7, base=mixture)).base.classes
+    assert [(one.weight_std, getattr(one, "weight_mean", None)) for one in scaled] == [(3.0, 1.5), (3.0, None)]
+
+
 def test_a_wrapper_stays_around_the_changed_class():
     wrapped = fc.get("randomized-labels", base="conjunction", points=9)
     changed = shifts.parse("literal-density=0.6").apply(wrapped)
@@ -136,6 +147,10 @@ def test_a_process_keeps_its_values_under_shifted_inputs():
         ("forced-inputs", fc.get("parity"), "forced"),
         ("shuffled-order", LINEAR, "exchangeable; sliding-window is not"),
         ("randomized-labels", fc.get("markov"), "stream"),
+        ("scale-task", fc.get("bandit"), "changes scale, which makes no difference to bandit"),
+        ("scale-task", fc.get("linear-classification", link="threshold"), "weight_std, which makes no difference"),
+        ("scale-task", fc.get("mixture", unit_variance=True), "makes no difference to mixture"),
+        ("label-noise", fc.get("mixture", classes=("markov",)), "noise_std, which markov"),
         ("interpolate-tasks", LINEAR, "linear-pool does"),
         ("interpolate-tasks", fc.get("linear-pool", pool_size=1), "the pool has one"),
     ],
