@@ -1,4 +1,4 @@
-"""Real streams that continue themselves, linearly or through fixed random features (after Campbell et al. 2023)."""
+"""Real streams that continue themselves, linearly or through fixed random features (Gao et al. 2024)."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ from function_classes.posteriors import HIGHEST, LinearPosterior, linear_filter,
 from function_classes.streams import NumberStream
 
 
-@FunctionClass.registry.add("autoregressive", papers=("campbell-2023",))
+@FunctionClass.registry.add("autoregressive", papers=("gao-2024",))
 class Autoregressive(NumberStream):
     """y_t = w'phi(y_{t-1}, ..., y_{t-q}) + noise_std e_t with q = `order`; values before the first are 0.
 

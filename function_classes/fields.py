@@ -53,7 +53,8 @@ class Rule:
         )
         for bound, holds, words in bounds:
             if bound is not None and not holds(value, bound):
-                return f"must be {words} {bound:g}, got {value!r}"
+                shown = bound if isinstance(bound, int) else f"{bound:g}"
+                return f"must be {words} {shown}, got {value!r}"
         return None
 
 

@@ -20,6 +20,7 @@ from function_classes.mixtures import (
     mixed_moments,
     running_log_weights,
 )
+from function_classes.problems import amount
 from function_classes.vectors import NoisyNumbers, VectorInputs
 
 
@@ -108,7 +109,7 @@ class MixtureOfWeights(LinearFunctions, WeightPosterior):
 
 def too_many(count: int, what: str, most: int) -> str:
     """Why components are not enumerated; empty where they are."""
-    return f"{count} {what} are not enumerated, at most {most}" if count > most else ""
+    return f"{amount(count)} {what} are not enumerated, at most {most}" if count > most else ""
 
 
 def improper(probabilities: tuple[float, ...], count: int, field: str = "probabilities") -> list[Problem]:

@@ -2,9 +2,13 @@
 
 import dataclasses
 import json
+import re
 from typing import Any
 
 from function_classes.fields import UNSTATED, Fields, Rule
+
+# .5, 5., +1, 007: numbers that JSON does not know. Not inf, nan or 1_000.
+_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def dump(value: Any) -> Any:
@@ -49,13 +53,13 @@ def canonical(value: Any) -> str:
 
 
 def parse(text: str) -> Any:
-    """A value typed in a shell: JSON where it is JSON (numbers, true, [1,2]), `none`, otherwise the text itself."""
+    """A value typed in a shell: JSON where it is JSON (true, [1,2]), numbers also as people write them (.5), `none`,
+    otherwise the text itself."""
     if text.lower() in ("none", "null"):
         return None
     if text in ("True", "False"):
         return text == "True"
     try:
-        value = json.loads(text)
+        return json.loads(text)
     except ValueError:
-        return text
-    return value
+        return float(text) if _DECIMAL.fullmatch(text) else text

@@ -21,8 +21,8 @@ class RandomizedLabels(Wrapped):
     by "marginal": the label of another task at another input, which has the law of y and says nothing about the task
     (where the paper draws N(0, var y)). by "permutation": labels trade places within the prompt, among those chosen.
 
-    Whether a label was replaced is hidden, so the posterior is a mixture over 2^k subsets: no Bayes, except at rate 0,
-    where it is the base's. Its predictor, which believes every label, is `references.get("bayes-of", task=base)`.
+    Whether a label was replaced is hidden, so the posterior is a mixture over 2^k subsets: no Bayes. That of the
+    base, which believes every label, is `references.get("bayes-of", task=base)`.
 
     >>> task = RandomizedLabels(points=4, rate=0.0)
     >>> prompt = task.sample(jax.random.key(0))

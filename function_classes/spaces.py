@@ -17,6 +17,11 @@ class Space:
     """`features` real numbers encode one value; `kind` is what tables and losses branch on."""
 
     kind: ClassVar[str] = ""
+    # One entry in words, and several.
+    entry: ClassVar[tuple[str, str]] = ("a value", "values")
+
+    def __str__(self) -> str:
+        return f"{' x '.join(map(str, self.shape))} {self.entry[1]}" if self.shape else self.entry[0]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -38,6 +43,7 @@ class Nothing(Space):
     """No value at all: the inputs of a stream."""
 
     kind: ClassVar[str] = "nothing"
+    entry = ("nothing (a stream)", "")
 
     @property
     def features(self) -> int:
@@ -53,6 +59,7 @@ class Real(Space):
 
     dims: tuple[int, ...] = ()
     kind: ClassVar[str] = "real"
+    entry = ("a number", "numbers")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -65,6 +72,7 @@ class Signs(Space):
 
     dims: tuple[int, ...] = ()
     kind: ClassVar[str] = "signs"
+    entry = ("a sign", "signs")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -77,6 +85,9 @@ class Symbols(Space):
 
     n: int = 2
     kind: ClassVar[str] = "symbols"
+
+    def __str__(self) -> str:
+        return f"one of {self.n} symbols"
 
     @property
     def features(self) -> int:

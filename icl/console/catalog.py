@@ -13,10 +13,12 @@ from icl import references
 def _registries() -> dict[str, Any]:
     from function_classes.base import FunctionClass
     from function_classes.inputs import InputLaw
+    from function_classes.noise_laws import NoiseLaw
     from function_classes.shifts import Shift
+    from function_classes.tokenizers import Tokenizer
     from icl.layouts import Layout
     from icl.models import ModelConfig
-    from icl.models.constructions import Construction
+    from icl.models.constructions import Construction, TokenConstruction
     from icl.models.heads import HeadConfig
     from icl.models.mixers import MixerConfig
     from icl.references import Reference
@@ -26,12 +28,15 @@ def _registries() -> dict[str, Any]:
     families = {
         "function-classes": FunctionClass,
         "input-laws": InputLaw,
+        "noise-laws": NoiseLaw,
+        "tokenizers": Tokenizer,
         "shifts": Shift,
         "layouts": Layout,
         "models": ModelConfig,
         "mixers": MixerConfig,
         "heads": HeadConfig,
         "constructions": Construction,
+        "token-constructions": TokenConstruction,
         "references": Reference,
         "optimizers": Optimizer,
         "schedules": Schedule,
@@ -117,14 +122,15 @@ def applicable(task: str, settings: Sequence[tuple[str, str]]) -> list[dict[str,
 
 def _applicable_text(task: str, found: Sequence[dict[str, Any]]) -> str:
     lines = [f"references that apply to {task}:"]
+    wide = 2 + max(len(entry["name"]) for entry in found)
     for entry in (entry for entry in found if entry["reason"] is None):
         notes = ["slow"] if entry["cost"] == "slow" else []
         notes += [f"in tables: {', '.join(entry['standard'])}"] if entry["standard"] else []
         notes += [f"identified by {entry['family']}"] if entry["family"] else []
-        lines.append(f"  {entry['name']:<24}{'; '.join(notes)}".rstrip())
+        lines.append(f"  {entry['name']:<{wide}}{'; '.join(notes)}".rstrip())
     rest = [entry for entry in found if entry["reason"] is not None]
     lines += ["", "those that do not:"] if rest else []
-    return "\n".join([*lines, *(f"  {entry['name']:<24}{entry['reason']}" for entry in rest)])
+    return "\n".join([*lines, *(f"  {entry['name']:<{wide}}{entry['reason']}" for entry in rest)])
 
 
 def markdown() -> str:
@@ -173,7 +179,7 @@ def _class_facts(member: Any) -> dict[str, str]:
         "target": task.y_space.kind,
         "bayes": kind.kind + (f" ({kind.detail})" if kind.detail else ""),
         "references": ", ".join(name for name, reason in references.explain(task).items() if reason is None),
-        "tests": ", ".join(_tests(member.__module__.rpartition(".")[2])),
+        "tests": ", ".join(_tests(member.name)),
     }
 
 
@@ -212,10 +218,11 @@ FACTS: dict[str, Callable[[Any], dict[str, str]]] = {
 }
 
 
-def _tests(module: str) -> list[str]:
-    """The files of a checkout that test a class of this module: the contract of all classes, and its own."""
-    own = Path(__file__).parents[2] / "tests" / "function_classes" / f"test_{module}.py"
-    return ["test_contract.py", *([own.name] if own.is_file() else [])]
+def _tests(name: str) -> list[str]:
+    """The files of a checkout that test a class: the contract of all classes, and those that name it."""
+    folder = Path(__file__).parents[2] / "tests" / "function_classes"
+    made = [file.name for file in sorted(folder.glob("test_*.py")) if f'"{name}"' in file.read_text("utf-8")]
+    return ["test_contract.py", *(file for file in made if file != "test_contract.py")]
 
 
 def _first_line(member: Any) -> str:

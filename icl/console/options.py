@@ -1,6 +1,7 @@
 """Words of a command line to configurations: plain flags, --set paths, TOML files, comma lists that make a sweep."""
 
 import itertools
+import json
 import typing
 from collections.abc import Sequence
 from pathlib import Path
@@ -102,6 +103,11 @@ def _values(path: str, text: str, tree: dict[str, Any]) -> list[Any]:
         raise ConfigError([Problem(f"--{path.rpartition('.')[2].replace('_', '-')}", "expects a value")])
     if annotation is str:
         return [text]
+    if text[0] in "[{":
+        try:
+            return [json.loads(text)]
+        except ValueError:
+            pass  # [softmax,s5], as a shell leaves it: words without quotes
     if typing.get_origin(annotation) is tuple or (text.startswith("[") and text.endswith("]")):
         return [[plain.parse(part) for part in text.strip("[]()").split(",") if part]]
     return [plain.parse(part.strip()) for part in text.split(",")]

@@ -183,16 +183,7 @@ def _check_spaces(trained: Any, other: Any) -> None:
 
 def _words(signature: Any) -> str:
     targets = f"{signature.steps} targets" if signature.steps > 1 else "y"
-    return f"x {_space(signature.x)}, {targets} {_space(signature.y)}"
-
-
-def _space(space: Any) -> str:
-    if space.kind == "nothing":
-        return "nothing (a stream)"
-    if space.kind == "symbols":
-        return f"one of {space.n} symbols"
-    one, many = {"real": ("a number", "numbers"), "signs": ("a sign", "signs")}[space.kind]
-    return f"{' x '.join(map(str, space.shape))} {many}" if space.shape else one
+    return f"x {signature.x}, {targets} {signature.y}"
 
 
 def identify(name: str, out: Path, prompts: int, as_json: bool) -> str:

@@ -90,7 +90,8 @@ class AttentionOnly(Stacked):
         codes = self.code_size if self.positions == "sinusoidal" else 0
         slots = slot.start, slot.stop
         network = AttentionOnlyNetwork(layers, loops, self.damping, self.clip_tokens, slots, sign, codes)
-        return Learner(network, self.layout, signature, self.head.make(task), self.room(task) if self.bounded else None)
+        points = self.room(task) if self.bounded else None
+        return Learner(network, self.layout, signature, self.head.make(task), points, self.bounded)
 
 
 def loop(learner: Learner, loops: int, damping: float | None = None) -> Learner:
@@ -100,6 +101,8 @@ def loop(learner: Learner, loops: int, damping: float | None = None) -> Learner:
     if not isinstance(network, AttentionOnlyNetwork) or network.loops is None:
         raise ValueError("only a recurrent attention-only network can be applied another number of times")
     damping = network.damping if damping is None else damping
+    if loops < 1:
+        raise ValueError(f"loops must be at least 1, got {loops}")
     return dataclasses.replace(learner, network=dataclasses.replace(network, loops=loops, damping=damping))
 
 

@@ -74,6 +74,8 @@ class Learner(eqx.Module):
     signature: Signature = eqx.field(static=True)
     head: Head
     max_points: int | None = eqx.field(static=True, default=None)
+    # What holds no more points than that: the table of positions, or mixers by name.
+    tables: tuple[str, ...] = eqx.field(static=True, default=())
 
     def __call__(self, prompt: Prompt) -> Prediction:
         """Predictions for every position of one prompt, in as many passes as the layout needs. Raises NotAvailable
@@ -148,9 +150,12 @@ class Learner(eqx.Module):
 
     def _check(self, points: int) -> None:
         if self.max_points is not None and points > self.max_points:
+            longer = f"train with model.max_points={points}"
+            mixers = [name for name in self.tables if name != "positions"]
+            longer += ", or with mixers of any length" if mixers else " or model.positions=none"
             raise NotAvailable(
-                f"this model's positions hold {self.max_points} points, the prompt has {points}; train with "
-                f"model.max_points={points} or model.positions=none to evaluate longer prompts"
+                f"this model's {' and '.join(self.tables)} hold {self.max_points} points, the prompt has {points}; "
+                f"{longer} to evaluate longer prompts"
             )
 
     def _static(self, points: int) -> tuple[np.ndarray, np.ndarray | None, tuple[int, ...] | None]:

@@ -274,10 +274,13 @@ def _apply(block: Block, x: Float[Array, "*B T E"], visible: Any) -> Float[Array
 
 
 def loop(learner: Learner, loops: int) -> Learner:
-    """The same weights with another number of loops. Raises ValueError for a network without a loop."""
+    """The same weights with another number of loops. Raises ValueError for a network without a loop,
+    and for less than one loop."""
     network = learner.network
     if not isinstance(network, LoopedNetwork):
         raise ValueError("only a looped network can be run for another number of loops")
+    if loops < 1:
+        raise ValueError(f"loops must be at least 1, got {loops}")
     rule = dataclasses.replace(network.rule, loops=loops)
     return dataclasses.replace(learner, network=dataclasses.replace(network, rule=rule))
 

@@ -36,7 +36,8 @@ class Stacked(ModelConfig):
 
     def problems(self):
         if self.mixers and len(self.mixers) != self.depth:
-            yield Problem("mixers", f"must be one for each of the {self.depth} layers, got {len(self.mixers)}")
+            words = f"must be one for each of the {self.depth} layers, got {len(self.mixers)}"
+            yield Problem("mixers", f"{words}; give {self.depth} of them, or depth = {len(self.mixers)}")
 
     @property
     def stack(self) -> tuple[MixerConfig, ...]:
@@ -44,9 +45,9 @@ class Stacked(ModelConfig):
         return self.mixers or (self.mixer,) * self.depth
 
     @property
-    def bounded(self) -> bool:
-        """Whether a mixer has parameters that bound the length of a prompt."""
-        return any(mixer.bounded for mixer in self.stack)
+    def bounded(self) -> tuple[str, ...]:
+        """The mixers whose parameters bound the length of a prompt."""
+        return tuple(dict.fromkeys(mixer.name for mixer in self.stack if mixer.bounded))
 
     def room(self, task: FunctionClass) -> int:
         """Points that tables by position hold. Rows past the trained length cost nothing and leave the others

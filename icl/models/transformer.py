@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from function_classes.base import FunctionClass
 from function_classes.fields import setting
+from function_classes.spaces import Symbols
 from icl.layouts import Signature, Stream
 from icl.models.base import Learner, ModelConfig
 from icl.models.heads import HeadConfig, Mean
@@ -59,7 +60,7 @@ class Transformer(Stacked):
                 found.append(("positions", f"{words}; use learned or none"))
         if self.positions == "sinusoidal" and self.width % 2:
             found.append(("positions", f"sinusoidal needs an even width, got {self.width}"))
-        if self.tied and not isinstance(self.layout, Stream):
+        if self.tied and not (isinstance(self.layout, Stream) and isinstance(task.y_space, Symbols)):
             found.append(("tied", "reads symbols out as they were read in: only streams of symbols can be tied"))
         return found + self.refuse_mixers(task, self.width, visible=not found)
 
@@ -88,8 +89,8 @@ class Transformer(Stacked):
         place = self.place(task, self.width, self.init, self.order)
         head = self.head.make(task)
         network = Network(self, place, self.layout.features(signature), head.size(signature.y), rows, key=key)
-        tabled = self.positions == "learned" or self.bounded
-        return Learner(network, self.layout, signature, head, points if tabled else None)
+        tables = (*(("positions",) if self.positions == "learned" else ()), *self.bounded)
+        return Learner(network, self.layout, signature, head, points if tables else None, tables)
 
 
 def _norm(config: Transformer, *where: str) -> LayerNorm | eqx.nn.Identity:

@@ -55,7 +55,8 @@ class Adam(Optimizer):
 
 @Optimizer.registry.add("adamw", papers=("loshchilov-2017",))
 class AdamW(Optimizer):
-    """Adam's direction plus weight_decay * p: decoupled decay, on matrices only."""
+    """Adam's direction plus weight_decay * p: decoupled decay, on the weights of linear maps only. Biases, norms, codes
+    of positions and what sets the time scales of recurrences stay as they are."""
 
     b1: float = setting(0.9, "decay of the first moment", at_least=0, below=1)
     b2: float = setting(0.999, "decay of the second moment", at_least=0, below=1)
@@ -63,7 +64,7 @@ class AdamW(Optimizer):
     weight_decay: float = setting(0.01, "multiplies the parameters", at_least=0)
 
     def rule(self) -> optax.GradientTransformation:
-        decay = optax.add_decayed_weights(self.weight_decay, mask=lambda p: jax.tree.map(lambda a: a.ndim > 1, p))
+        decay = optax.add_decayed_weights(self.weight_decay, mask=_matrices)
         return optax.chain(_flat(optax.scale_by_adam(self.b1, self.b2, self.eps)), decay)
 
 
@@ -147,7 +148,18 @@ def _stacked(inner: optax.GradientTransformation) -> optax.GradientTransformatio
 
 def _labels(params: Any) -> Any:
     def label(path: tuple[Any, ...], leaf: Any) -> str:
-        words = [str(getattr(part, "name", getattr(part, "key", getattr(part, "idx", "")))) for part in path]
-        return "matrix" if "blocks" in words and words[-1] == "weight" and leaf.ndim >= 2 else "rest"
+        return "matrix" if "blocks" in _words(path) and _is_weight(path, leaf) else "rest"
 
     return jax.tree_util.tree_map_with_path(label, params)
+
+
+def _matrices(params: Any) -> Any:
+    return jax.tree_util.tree_map_with_path(_is_weight, params)
+
+
+def _is_weight(path: tuple[Any, ...], leaf: Any) -> bool:
+    return _words(path)[-1:] == ["weight"] and leaf.ndim >= 2
+
+
+def _words(path: tuple[Any, ...]) -> list[str]:
+    return [str(getattr(part, "name", getattr(part, "key", getattr(part, "idx", "")))) for part in path]

@@ -45,6 +45,22 @@ def test_flags_belong_to_the_model_that_is_chosen():
         configs("--recurrent", "true")
 
 
+def test_numbers_as_people_write_them():
+    (config,) = configs("--noise-std", ".5", "--set", "task.weight_std=2.")
+    assert (config.task.noise_std, config.task.weight_std) == (0.5, 2.0)
+    for word in ("inf", "nan", "1_0", ".", "5e"):
+        with pytest.raises(ConfigError, match="noise_std"):
+            configs("--noise-std", word)
+
+
+def test_json_is_one_value():
+    classes = '[{"name": "linear-regression", "dim": 4}, {"name": "sparse-linear", "dim": 4, "sparsity": 1}]'
+    (config,) = configs("--set", f"task.classes={classes}", task="mixture")
+    assert [(one.name, one.dim) for one in config.task.classes] == [("linear-regression", 4), ("sparse-linear", 4)]
+    (config,) = configs("--set", 'task.tokenizer={"name": "blocks", "length": 3}', task="tokenized")
+    assert (config.task.tokenizer.name, config.task.tokenizer.length) == ("blocks", 3)
+
+
 def test_brackets_make_one_list_anywhere():
     (config,) = configs("--dim", "2", "--set", "task.inputs=diagonal", "--set", "task.inputs.eigenvalues=[2,0.5]")
     assert config.task.inputs.eigenvalues == (2.0, 0.5)

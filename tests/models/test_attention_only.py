@@ -160,6 +160,8 @@ def test_loops_of_one_set_of_weights():
     np.testing.assert_allclose(four.batched(prompt_of_one(prompt)).mean[0, -1], four(prompt).mean[-1], atol=1e-6)
     with pytest.raises(ValueError, match="recurrent"):
         loop(untied, 3)
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        loop(shared, 0)
 
 
 def prompt_of_one(prompt: Prompt) -> Prompt:

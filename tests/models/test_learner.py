@@ -117,8 +117,10 @@ def test_bfloat16_is_near_float32_and_finite_in_its_gradient():
 
 def test_longer_prompts_than_positions_are_refused_and_allowed_without_positions():
     prompt = fc.get("linear-regression", dim=3, points=12).sample(jax.random.key(6))
-    with pytest.raises(ValueError, match="hold 9 points"):
+    with pytest.raises(ValueError, match=r"positions hold 9 points.* or model.positions=none"):
         make("linear-regression", "paired")(prompt)
+    with pytest.raises(ValueError, match=r"mlp-mixer hold 9 points.*=12, or with mixers of any length"):
+        make("linear-regression", "paired", mixer="mlp-mixer", positions="none")(prompt)
     assert make("linear-regression", "paired", positions="none")(prompt).mean.shape == (12,)
 
 

@@ -84,6 +84,8 @@ def test_any_number_of_loops_runs_afterwards(count):
     assert float(jnp.mean((fast - PROMPTS.ys) ** 2)) == pytest.approx(float(written_out(learner, count, 1)), rel=1e-4)
     with pytest.raises(ValueError, match="only a looped network"):
         loop(ModelConfig.registry.get("transformer", **SIZES).make(TASK, key=jax.random.key(0)), 2)
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        loop(learner, 0)
 
 
 def test_one_loop_is_a_transformer_of_that_depth():

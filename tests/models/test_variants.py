@@ -144,3 +144,8 @@ def test_what_cannot_work_is_refused_before_anything_is_built(options, words):
     options = {"model.layout" if k == "layout" else k: v for k, v in options.items()}
     with pytest.raises(fc.ConfigError, match=words):
         Config.create("linear-regression", **options)
+
+
+def test_streams_of_numbers_have_no_embeddings_to_tie():
+    with pytest.raises(fc.ConfigError, match="only streams of symbols can be tied"):
+        Config.create("autoregressive", tied=True)

@@ -59,6 +59,10 @@ def test_adamw_decays_matrices_only():
     direction, _ = transform.update(zero, transform.init(PARAMS), PARAMS)
     np.testing.assert_allclose(direction["head"]["weight"], 0.5)
     np.testing.assert_allclose(direction["blocks"][0]["bias"], 0.0)
+    # Time scales of a recurrence are an array, too, and no matrix.
+    rates = {"blocks": [{"log_rate": jnp.ones((3, 4))}]}
+    direction, _ = transform.update(jax.tree.map(jnp.zeros_like, rates), transform.init(rates), rates)
+    np.testing.assert_allclose(direction["blocks"][0]["log_rate"], 0.0)
 
 
 @pytest.mark.parametrize("name", Schedule.registry.names())

@@ -2,3 +2,4 @@
 
 from icl.models.constructions.base import Construction as Construction
 from icl.models.constructions.base import Needs as Needs
+from icl.models.constructions.base import TokenConstruction as TokenConstruction

@@ -15,7 +15,7 @@ from function_classes.spaces import Real
 from icl.layouts import Signature
 from icl.models.attention_only import AttentionOnly
 from icl.models.base import Learner, ModelConfig
-from icl.models.looped import AlgoFormer, Looped
+from icl.models.looped import AlgoFormer, Looped, LoopedNetwork
 from icl.models.transformer import Transformer
 from icl.references.base import vectors_to_numbers
 
@@ -26,6 +26,16 @@ class Needs(NamedTuple):
     layers: int
     heads: int
     width: int
+
+
+class TokenConstruction(Fields):
+    """Weights by hand for tokens that are given. What they run is no predictor of a function class."""
+
+    registry: ClassVar[Registry] = Registry("token construction", "icl.models.constructions", "icl.token_constructions")
+
+    def network(self, loops: int = 1) -> LoopedNetwork:
+        """The weights, to be looped that often."""
+        raise NotImplementedError
 
 
 class Construction(Fields):

@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from function_classes.fields import Fields, setting
+from function_classes.fields import setting
+from icl.models.constructions.base import TokenConstruction
 from icl.models.constructions.channels import Attention, Channels, write_heads, write_linear
 from icl.models.looped import Looped, LoopedNetwork, outputs_of_loops
 from icl.models.mixers.linear import LinearAttention
@@ -28,8 +29,9 @@ from icl.models.mixers.linear import LinearAttention
 EPSILON = 1e-5
 
 
-class PowerIteration(Fields):
-    """For matrices (N, N): one layer, one head, width 6 N + 2."""
+@TokenConstruction.registry.add("power-iteration", papers=("giannou-2023",))
+class PowerIteration(TokenConstruction):
+    """The largest eigenvector of matrices (N, N), by one product a loop: one layer, one head, width 6 N + 2."""
 
     dim: int = setting(4, "N, the size of the matrices", at_least=2)
 

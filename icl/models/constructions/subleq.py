@@ -22,7 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from function_classes.fields import Fields, setting
+from function_classes.fields import setting
+from icl.models.constructions.base import TokenConstruction
 from icl.models.constructions.channels import (
     Attention,
     Channels,
@@ -44,8 +45,12 @@ class Trace(NamedTuple):
     line: Int[np.ndarray, "steps R"]
 
 
-class Subleq(Fields):
-    """The computer, by default of the size of the authors' own example. One loop:
+@TokenConstruction.registry.add("subleq", papers=("giannou-2023",))
+class Subleq(TokenConstruction):
+    """A computer that executes an instruction a loop: 3 layers, 2 heads, width 5 M + 4 L + 4; by default of the size of
+    the authors' own example.
+
+    One loop:
 
         layer 1   the counter finds its line, whose a, b, c go to registers;         MLP silent
         layer 2   two heads read u = memory[a] and v = memory[b];                    MLP: w = 2^N where v - u wraps
