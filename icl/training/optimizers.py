@@ -58,6 +58,7 @@ class AdamW(Optimizer):
     """Adam's direction plus weight_decay * p: decoupled decay, on the weights of linear maps only. Biases, norms, codes
     of positions and what sets the time scales of recurrences stay as they are."""
 
+    version = 2
     b1: float = setting(0.9, "decay of the first moment", at_least=0, below=1)
     b2: float = setting(0.999, "decay of the second moment", at_least=0, below=1)
     eps: float = setting(1e-8, "added to the root of the second moment", above=0)
