@@ -7,7 +7,7 @@ k = dim - 1, dim, dim + 1, so errors are cut at ten times the null risk of the p
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import numpy as np
@@ -15,6 +15,7 @@ from jaxtyping import PRNGKeyArray
 
 from function_classes.base import FunctionClass, Predictor
 from function_classes.spaces import Real, Signs
+from icl import prng
 from icl.errors import Errors, chunks, errors, run, settle
 from icl.errors import Oracle as Oracle
 from icl.programs import compiled
@@ -22,10 +23,13 @@ from icl.resampling import Interval, apply, limits, mean_interval, median_limits
 from icl.scoring import categorical, divergence, weights
 from icl.tables import Table
 
-Normalization = Literal["auto", "raw", "per_dim", "per_null", "nats"]
+Normalization = Literal["auto", "raw", "per_dim", "per_null", "nats", "per_character"]
 
 CLIP = 10.0
 """Clipped errors are at most this many null risks of their position."""
+
+# Streams that the mean number of characters of a token is taken from.
+TEXTS = 2048
 
 
 def evaluate(
@@ -45,9 +49,12 @@ def evaluate(
     `metric` their sum (for accuracy their mean).
 
     `normalization` of squared errors: raw, per_dim (input features), per_null (mean null risk over positions); auto is
-    per_dim where inputs are vectors, else per_null. Intervals: bootstrap over prompts, the same resamples for all
-    predictors; seeds are resampled outside prompts. Medians: the exact interval by ranks; averaged over positions its
-    ends are averaged, which is conservative. Raises NotAvailable for a reference that does not apply.
+    per_dim where inputs are vectors, else per_null. Nats of tokens: nats a token, or, as auto has it, per_character:
+    divided by the mean number of characters of the token at that position.
+
+    Intervals: bootstrap over prompts, the same resamples for all predictors; seeds are resampled outside prompts.
+    Medians: the exact interval by ranks; averaged over positions its ends are averaged, which is conservative. Raises
+    NotAvailable for a reference that does not apply.
     """
     return reduce(errors(predictors, task, key=key, prompts=prompts), normalization)
 
@@ -56,15 +63,20 @@ def reduce(result: Errors, normalization: Normalization = "auto") -> Table:
     """The table of errors that are already there."""
     risk = None if result.null is None else float(np.nanmean(null_risk(result)))
     name, divisor = normalize(result.task, risk, normalization)
-    draws = _Resampled(result.weights)
-    rows = []
+    # By position; the last is that of the average over positions, which has position -1.
+    divisors = np.full(result.weights.shape[1] + 1, divisor)
+    if name == "per_character":
+        divisors[:-1] = _characters(result.task)
+    ones, draws, rows = np.ones_like(divisors), _Resampled(result.weights), []
     for predictor in result.predictors:
         for metric, values in _metrics(result, predictor):
             squared = metric in _SQUARED and not categorical(result.space)
-            unit, by = (name, divisor) if squared else ("raw" if metric == "accuracy" else "nats", 1.0)
+            divided = squared or (name == "per_character" and metric != "accuracy")
+            unit, by = (name, divisors) if divided else ("raw" if metric == "accuracy" else "nats", ones)
             summary = _medians if metric.startswith("median") else draws.means
             for seed, position, suffix, count, (value, low, high) in summary(values, metric == "accuracy"):
-                rows.append((predictor, seed, position, metric + suffix, unit, value / by, low / by, high / by, count))
+                value, low, high = (number / by[position] for number in (value, low, high))
+                rows.append((predictor, seed, position, metric + suffix, unit, value, low, high, count))
     return Table.from_rows(rows, found=result.found, notes=_notes(result))
 
 
@@ -115,14 +127,18 @@ def _metrics(result: Errors, predictor: str) -> Iterator[tuple[str, np.ndarray]]
 
 
 def normalize(task: FunctionClass, risk: float | None, wanted: str = "auto") -> tuple[str, float]:
-    """The name of the normalization of squared errors on a class and what they are divided by; `risk` is the mean
-    null risk. ValueError where it does not fit the class."""
-    inputs, nats = task.x_space, categorical(task.y_space)
+    """The name of the normalization of errors on a class and what they are divided by; `risk` is the mean null risk.
+    ValueError where it does not fit the class."""
+    inputs, nats, tokens = task.x_space, categorical(task.y_space), hasattr(task, "mean_characters")
     if wanted == "auto":
         vectors = isinstance(inputs, Real | Signs) and len(inputs.shape) == 1
-        wanted = "nats" if nats else ("per_dim" if vectors else "per_null")
-    if wanted not in ("raw", "per_dim", "per_null", "nats"):
-        raise ValueError(f"unknown normalization {wanted!r}; choose from auto, raw, per_dim, per_null, nats")
+        wanted = "per_character" if tokens else "nats" if nats else ("per_dim" if vectors else "per_null")
+    if wanted not in get_args(Normalization):
+        raise ValueError(f"unknown normalization {wanted!r}; choose from {', '.join(get_args(Normalization))}")
+    if wanted == "per_character":
+        if not tokens:
+            raise ValueError(f"per_character needs tokens of several characters, as tokenized has; not {task.name}")
+        return wanted, float(_characters(task).mean())
     if nats or wanted == "raw":
         return wanted, 1.0
     if wanted == "nats":
@@ -134,6 +150,13 @@ def normalize(task: FunctionClass, risk: float | None, wanted: str = "auto") -> 
     if inputs.features == 0:
         raise ValueError(f"per_dim needs inputs, {task.name} is a stream; use raw or per_null")
     return wanted, float(inputs.features)
+
+
+def _characters(task: FunctionClass) -> np.ndarray:
+    """(P,) mean characters of the token at every position."""
+    tokens: Any = task
+    found = jax.jit(lambda key: tokens.mean_characters(key, TEXTS))(prng.stream(0, "evaluation"))
+    return np.asarray(found, float)
 
 
 class _Resampled:

@@ -77,7 +77,13 @@ class Identification:
 
     def sentence(self) -> str:
         """One plain sentence: what is closest, what the families say, what cannot be told apart."""
-        unit = {"per_dim": " per dim", "per_null": " null risks", "nats": " nats"}.get(self.normalization, "")
+        units = {
+            "per_dim": " per dim",
+            "per_null": " null risks",
+            "nats": " nats",
+            "per_character": " nats a character",
+        }
+        unit = units.get(self.normalization, "")
         fits = {fit.label: fit for fit in self.families}
         first = fits[self.nearest].sentence() if self.nearest in fits else self.nearest
         parts = [f"closest to {first}, distance {self.distances[self.nearest].value:.2g}{unit}"]

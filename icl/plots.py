@@ -8,7 +8,13 @@ import numpy as np
 from icl import style
 from icl.tables import Table
 
-UNITS = {"raw": "", "per_dim": " / dimension", "per_null": " / null", "nats": " (nats)"}
+UNITS = {
+    "raw": "",
+    "per_dim": " / dimension",
+    "per_null": " / null",
+    "nats": " (nats)",
+    "per_character": " (nats per character)",
+}
 
 FLOOR = 1e-6
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import function_classes as fc
 import icl.errors
 from function_classes import FunctionClass, NotAvailable, Prediction, Prompt, Signs, Symbols, get
 from function_classes.base import BayesKind
@@ -164,6 +165,29 @@ def test_normalizations(table):
     assert values(by_null, "null", "squared_error")[-1] == pytest.approx(1)
     with pytest.raises(ValueError, match="nats"):
         evaluate(ridge, TASK, key=KEY, prompts=8, normalization="nats")
+
+
+def test_losses_of_tokens_are_per_character():
+    """Blocks have two characters each; those of a fitted dictionary as many as tokens have on average."""
+
+    def at(table, metric):
+        return table.where(predictor="null", metric=metric, seed=-1).value
+
+    null = {"null": references.get("null")}
+    blocks = fc.get("tokenized", points=4, tokenizer={"name": "blocks", "length": 2})
+    found = evaluate(null, blocks, key=KEY, prompts=8)
+    assert set(found.where(metric="nll")["normalization"]) == {"per_character"}
+    # Of four blocks of two bits: log 4 / 2 a character.
+    np.testing.assert_allclose(at(found, "nll"), np.log(2), rtol=1e-5)
+    np.testing.assert_allclose(at(found, "accuracy"), 1 / 4, rtol=1e-5)
+    phrases = fc.get("tokenized", points=4, tokenizer={"name": "lzw", "size": 6}, fit_points=32)
+    lengths = np.asarray(phrases.characters(phrases.batch(jax.random.key(9), 4000).ys)).mean(0)
+    per_token = evaluate(null, phrases, key=KEY, prompts=8, normalization="nats")
+    assert set(per_token.where(metric="nll")["normalization"]) == {"nats"}
+    expected = at(per_token, "nll") / np.append(lengths, lengths.mean())
+    np.testing.assert_allclose(at(evaluate(null, phrases, key=KEY, prompts=8), "nll"), expected, rtol=0.03)
+    with pytest.raises(ValueError, match="per_character needs tokens"):
+        evaluate(null, TASK, key=KEY, prompts=8, normalization="per_character")
 
 
 def test_intervals_are_paired_and_of_the_right_size(table):
