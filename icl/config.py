@@ -14,6 +14,8 @@ from function_classes.fields import ConfigError, Fields, Problem, nearest, setti
 from icl import presets
 from icl.layouts import Signature
 from icl.models.base import ModelConfig
+from icl.models.heads import HeadConfig
+from icl.models.mixers import MixerConfig
 from icl.models.transformer import Transformer
 from icl.references.base import Reference
 from icl.runs.cadence import Cadence
@@ -178,7 +180,25 @@ def resolve(word: str, tree: Mapping[str, Any]) -> str:
     if paths:
         raise ConfigError([Problem(word, f"is a field of several parts; write {' or '.join(paths)}")])
     everything = ["seed", *(name for names in known.values() for name in names)]
-    raise ConfigError([Problem(word, f"unknown setting{nearest(word, everything)}")])
+    raise ConfigError([Problem(word, f"unknown setting{_elsewhere(name) or nearest(word, everything)}")])
+
+
+def _elsewhere(name: str) -> str:
+    """Which other choice has a field of this name, and what to write; empty where none has."""
+    below = "; write it as a path, --set {}.{}=..."
+    homes = (
+        (ModelConfig, "model", "; choose one, say --model {0}"),
+        (MixerConfig, "mixer", below.format("model.mixer", name)),
+        (HeadConfig, "head", below.format("model.head", name)),
+        (Optimizer, "optimizer", below.format("training.optimizer", name)),
+        (Schedule, "schedule", below.format("training.schedule", name)),
+    )
+    for family, kind, instead in homes:
+        members = family.registry.names()
+        having = [n for n in members if name in {f.name for f in fields.settings(family.registry.find(n))}]
+        if having:
+            return f"; it belongs to {kind} {' or '.join(having)}{instead.format(having[0])}"
+    return ""
 
 
 def name_of(value: Any) -> Any:

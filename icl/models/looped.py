@@ -64,10 +64,8 @@ class Looped(Transformer):
         if self.loss_window is not None and self.loss_window > self.loops:
             yield Problem("loss_window", f"must be at most loops = {self.loops}, got {self.loss_window}")
         if self.loops_start is not None and not (self.loss_window or self.loops) <= self.loops_start <= self.loops:
-            least = self.loss_window or self.loops
-            yield Problem(
-                "loops_start", f"must be from loss_window = {least} to loops = {self.loops}, got {self.loops_start}"
-            )
+            least = f"loss_window = {self.loss_window}" if self.loss_window else f"loops = {self.loops}"
+            yield Problem("loops_start", f"must be from {least} to loops = {self.loops}, got {self.loops_start}")
 
     @property
     def rule(self) -> "Loop":

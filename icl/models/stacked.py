@@ -38,6 +38,9 @@ class Stacked(ModelConfig):
         if self.mixers and len(self.mixers) != self.depth:
             words = f"must be one for each of the {self.depth} layers, got {len(self.mixers)}"
             yield Problem("mixers", f"{words}; give {self.depth} of them, or depth = {len(self.mixers)}")
+        usual = next(f.default for f in dataclasses.fields(self) if f.name == "mixer")
+        if self.mixers and self.mixer != usual:
+            yield Problem("mixer", f"is not read where mixers names that of every layer; leave {self.mixer.name} out")
 
     @property
     def stack(self) -> tuple[MixerConfig, ...]:

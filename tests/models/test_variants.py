@@ -136,7 +136,13 @@ def test_tied_embeddings_read_out_with_the_read_in():
             {"mixer": "mamba", "layout": "joint", "model.layout.query": "last"},
             "later ones, or not themselves, which mamba",
         ),
-        ({"mixers": ("softmax", "s5"), "depth": 3}, "one for each of the 3 layers, got 2"),
+        (
+            {"mixers": ("softmax", "s5"), "depth": 3},
+            "each of the 3 layers, got 2; give 3 of them, or depth = 2",
+        ),
+        ({"mixers": ("s5", "s5"), "depth": 2, "mixer": "lstm"}, "not read where mixers names .* leave lstm out"),
+        ({"loops": 4}, "belongs to model algoformer or looped; choose one, say --model algoformer"),
+        ({"spectrum": "linear"}, "mixer s4d; write it as a path, --set model.mixer.spectrum=..."),
         ({"mixer": "retention", "width": 10, "heads": 4}, "does not divide"),
     ],
 )
