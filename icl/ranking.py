@@ -57,6 +57,10 @@ class Card(NamedTuple):
         left = float(np.median(floor.excess[task]))
         return 1 - float(np.median(self.excess[task])) / left
 
+    def able(self, floor: "Card") -> list[str]:
+        """The tasks that count as learned."""
+        return [task for task in TASKS if self.learned(task, floor) >= LEARNED]
+
 
 def config(mixer: MixerConfig, task: str, width: int, seed: int, steps: int = STEPS) -> Config:
     """The run of one mixer on one task."""
@@ -128,11 +132,26 @@ def table(cards: Sequence[Card]) -> str:
     ]
     for card in ranked:
         cells = [" ".join(f"{value:.3f}" for value in card.excess[task]) for task in TASKS]
-        able = [task for task in TASKS if card.learned(task, floor) >= LEARNED]
-        cells += [", ".join(able) or "nothing", card.expected, str(card.width), f"{card.parameters:,}"]
+        cells += [", ".join(card.able(floor)) or "nothing", card.expected, str(card.width), f"{card.parameters:,}"]
         cells += [f"{card.operations:,.0f}"]
         lines.append("| " + " | ".join([f"`{card.name}`", *cells, f"{card.state_bytes:,}", card.cost]) + " |")
     return "\n".join(lines)
+
+
+def surprises(cards: Sequence[Card]) -> str:
+    """Markdown: what was expected of a mixer and did not come, or came unexpected, with its excess."""
+    floor = next(card for card in cards if card.name == "identity")
+    lines = []
+    for card in cards:
+        expected = list(TASKS) if card.expected == "everything" else card.expected.split(", ")
+        able = card.able(floor)
+        shown = {task: f"{task} ({' '.join(f'{value:.3f}' for value in card.excess[task])})" for task in TASKS}
+        missed = [shown[task] for task in TASKS if task in expected and task not in able]
+        found = [shown[task] for task in able if task not in expected]
+        words = [f"not learned, though expected: {', '.join(missed)}"] if missed else []
+        words += [f"learned, though not expected: {', '.join(found)}"] if found and card.expected else []
+        lines += [f"- `{card.name}`: {'; '.join(words)}"] if words else []
+    return "\n".join(lines) or "Nothing."
 
 
 def _excess(mixer: MixerConfig, task: str, width: int, seeds: int, steps: int) -> Iterator[float]:

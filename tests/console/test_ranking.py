@@ -59,6 +59,17 @@ def test_learning_is_a_share_of_what_the_identity_leaves():
     assert cards[1].learned("averaging", cards[1]) == 0
 
 
+def test_what_came_otherwise_than_expected_is_said(monkeypatch):
+    monkeypatch.setattr(ranking, "TASKS", {"averaging": (), "recency": ()})
+    given = {"a": ("recency", 0.0, 0.9), "b": ("everything", 0.1, 0.1), "identity": ("nothing", 1.0, 1.0)}
+    cards = [
+        ranking.Card(name, expected, "", 8, 1, 1.0, 1, {"averaging": [first], "recency": [second]})
+        for name, (expected, first, second) in given.items()
+    ]
+    words = "- `a`: not learned, though expected: recency (0.900); learned, though not expected: averaging (0.000)"
+    assert ranking.surprises(cards) == words
+
+
 def test_widths_are_the_largest_with_as_many_parameters():
     made = lambda width: ranking.config(MixerConfig.registry.get("mamba"), "averaging", width, 0)  # noqa: E731
     most = ranking.parameters(ranking.config(MixerConfig.registry.get("softmax"), "averaging", 16, 0))
