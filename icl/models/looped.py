@@ -11,7 +11,6 @@ read-out (Graves 2016, Banino et al. 2021) every token says after every loop whe
 
 import dataclasses
 import math
-from collections.abc import Callable
 from typing import Any, Literal
 
 import equinox as eqx
@@ -25,6 +24,7 @@ from function_classes.fields import Problem, setting
 from icl.models.base import Learner, ModelConfig
 from icl.models.mixers.base import Place, Visible
 from icl.models.parts import LayerNorm, Linear, sinusoids
+from icl.models.stacked import narrowed
 from icl.models.transformer import Block, Network, Transformer
 from icl.taps import tap
 
@@ -235,9 +235,7 @@ class LoopedNetwork(eqx.Module):
         self, tokens: Float[Array, "*B T F"], position_ids: Int[Array, "T"] | np.ndarray, visible: Visible | None
     ) -> tuple["LoopedNetwork", Float[Array, "*B T E"]]:
         """The network in its compute type, and what is injected: the read-in, after the first blocks."""
-        dtype = jnp.dtype(self.inner.compute)
-        narrow: Callable[[Array], Array] = lambda a: a if dtype == jnp.float32 else a.astype(dtype)  # noqa: E731
-        net, tokens = jax.tree.map(narrow, (self, tokens))
+        net, tokens = narrowed((self, tokens), jnp.dtype(self.inner.compute))
         x = net.inner.embed(tokens)
         x = net.inner.placed(x, position_ids) if net.before.blocks else x
         for block in net.before.blocks:

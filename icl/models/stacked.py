@@ -18,6 +18,7 @@ from icl.models.mixers import MixerConfig
 from icl.models.mixers.base import Place
 from icl.models.mixers.fork import fork_of
 from icl.models.mixers.order import Order
+from icl.models.mixers.recurrence import Recurrence
 from icl.models.mixers.softmax import SoftmaxAttention
 from icl.models.parts import Init
 
@@ -84,6 +85,15 @@ class Stacked(ModelConfig):
             words = f"layout {self.layout.name!r} {words}; {instead}take layout paired, shifted or interleaved"
             found.append(("mixer", f"{words}, or one of {', '.join(sees)}"))
         return found
+
+
+def narrowed(tree: Any, dtype: jnp.dtype) -> Any:
+    """Arrays in the compute type of a network. Recurrences compute in float32, and keep parameters in it: rates near 1
+    and small steps would be rounded to others."""
+    if dtype == jnp.float32:
+        return tree
+    recurrent = lambda node: isinstance(node, Recurrence)  # noqa: E731
+    return jax.tree.map(lambda a: a if recurrent(a) else a.astype(dtype), tree, is_leaf=recurrent)
 
 
 def in_turn(

@@ -19,7 +19,7 @@ from icl.models.mixers.base import Place, Visible
 from icl.models.mixers.order import Order
 from icl.models.mixers.softmax import SoftmaxAttention
 from icl.models.parts import GATES, MLP, LayerNorm, Linear, affine, sinusoids, uniform_linear
-from icl.models.stacked import Stacked, in_turn
+from icl.models.stacked import Stacked, in_turn, narrowed
 from icl.taps import tap
 
 Positions = Literal["learned", "sinusoidal", "rotary", "alibi", "relative", "none"]
@@ -196,8 +196,7 @@ class Network(eqx.Module):
     def _enter(self, tokens: Float[Array, "*B T F"], position_ids: Int[Array, "T"] | np.ndarray):
         """The network in its compute type, and the residual stream before the first block."""
         # As in `Space.encode`, what comes in float64 stays so.
-        dtype = jnp.dtype(self.compute)
-        net, x = (self, tokens) if dtype == jnp.float32 else jax.tree.map(lambda a: a.astype(dtype), (self, tokens))
+        net, x = narrowed((self, tokens), jnp.dtype(self.compute))
         return net, net.placed(net.embed(x), position_ids)
 
     def placed(self, x: Float[Array, "*B T E"], position_ids: Int[Array, "T"] | np.ndarray) -> Float[Array, "*B T E"]:

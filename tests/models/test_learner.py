@@ -15,6 +15,7 @@ from icl import taps
 from icl.layouts import Layout, Signature
 from icl.models import Learner, ModelConfig
 from icl.models.mixers.softmax import attend
+from icl.models.stacked import narrowed
 from icl.scoring import loss
 from tests.harness import Interventions
 
@@ -113,6 +114,16 @@ def test_bfloat16_is_near_float32_and_finite_in_its_gradient():
     assert 0 < float(jnp.max(jnp.abs(a - b))) < 0.1 * float(jnp.max(jnp.abs(a)))
     gradient = eqx.filter_grad(lambda m: jnp.mean(jnp.square(m.batched(prompts).mean)))(half)
     assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(gradient))
+
+
+def test_recurrences_keep_their_parameters_in_float32():
+    """Rates near 1 and small steps are others in 16 bits."""
+    sizes = {"depth": 2, "mixers": ("mamba", "softmax"), "compute": "bfloat16"}
+    network = make("linear-regression", "paired", **sizes).network
+    narrow = narrowed(network, jnp.dtype("bfloat16"))
+    kinds = [{leaf.dtype.name for leaf in jax.tree.leaves(block.mixer)} for block in narrow.blocks]
+    assert kinds == [{"float32"}, {"bfloat16"}]
+    assert narrow.embed.weight.dtype == jnp.bfloat16
 
 
 def test_longer_prompts_than_positions_are_refused_and_allowed_without_positions():
