@@ -13,6 +13,9 @@ from function_classes.fields import Problem, setting
 from function_classes.normal_forms import Formula as Formula
 from function_classes.normal_forms import IndependentLiterals
 
+# The least share of draws that a teaching sequence may need: a batch waits for its unluckiest prompt.
+RAREST = 1e-3
+
 
 @FunctionClass.registry.add("dnf", papers=("bhattamishra-2023",))
 class DNF(IndependentLiterals):
@@ -44,6 +47,15 @@ class DNF(IndependentLiterals):
             yield Problem("teaching", "is known for monotone formulas only: set monotone=true")
         if self.teaching != "none" and self.terms > math.comb(self.dim, self.dim // 2):
             yield Problem("terms", f"over {self.dim} variables some of {self.terms} conjunctions contains another")
+        elif self.teaching != "none" and self.monotone:
+            share = teaching.antichain_share(self.terms, self.dim, self.literal)
+            if share < RAREST:
+                yield Problem(
+                    "literal",
+                    f"one draw in {1 / max(share, 1e-99):.2g} has no conjunction inside another, and with teaching "
+                    f"others are drawn again (at most {1 / RAREST:g} times): bring literal nearer to .5, take fewer "
+                    "terms, a larger dim or teaching=none",
+                )
         yield from super().problems()
 
     @property

@@ -8,7 +8,7 @@ from jax.scipy.special import gammaln
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.base import BayesKind, FunctionClass, Prediction, Prompt
-from function_classes.fields import setting
+from function_classes.fields import Problem, setting
 from function_classes.mixtures import Components, mixed_log_predictive, mixed_moments, running_log_weights
 from function_classes.noise_laws import InverseGamma, NoiseLaw
 from function_classes.posteriors import LinearPosterior, linear_filter
@@ -56,6 +56,13 @@ class HeteroscedasticLinear(VectorInputs):
     weight_std: float = setting(1.0, "standard deviation of every weight (proportional: in units of s)", above=0)
     weights: Literal["proportional", "independent"] = setting("proportional", "whether weights scale with the noise")
     noise: NoiseLaw = setting(InverseGamma(), "law of the noise level s")
+
+    def problems(self):
+        yield from super().problems()
+        if not self.conjugate:
+            for problem in self.noise.grid_problems():
+                fix = "; weights=proportional needs no average" if isinstance(self.noise, InverseGamma) else ""
+                yield Problem(f"noise.{problem.path}", problem.message + fix)
 
     @property
     def y_space(self) -> Real:

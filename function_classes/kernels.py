@@ -52,33 +52,27 @@ class KernelPosterior(NamedTuple):
     whitened: Float[Array, "P"]
 
 
-def kernel_filter(
-    gram: Float[Array, "P P"], ys: Float[Array, "P"], noise_variance: Number, resolution: float = 0.0
-) -> KernelPosterior:
+def kernel_filter(gram: Float[Array, "P P"], ys: Float[Array, "P"], noise_variance: Number) -> KernelPosterior:
     """Conditions f ~ N(0, gram) on y_j = f_j + N(0, noise_variance) for j < k, at every k.
 
     l_k = L^-1 k_k,  mean = l_k' L^-1 y,  variance = k_kk - |l_k|^2. Cost O(P^3). The variance is kept at 0 or above,
-    so every pivot is at least the noise, as it is in exact arithmetic. A point whose variance, noise included, is below
-    `resolution` times k_kk is predicted but not conditioned on: those before it have told its value, and hundreds of
-    such pivots would let rounding grow from row to row.
+    so every pivot is at least the noise, as it is in exact arithmetic.
     """
     points = ys.shape[0]
     index = jnp.arange(points)
 
     def step(carry, now):
-        factor, whitened, kept = carry
+        factor, whitened = carry
         k, row, y = now
-        told = jnp.where(kept[:, None], factor, jnp.eye(points))
-        border = solve_triangular(told, jnp.where((index < k) & kept, row, 0.0), lower=True)
+        border = solve_triangular(factor, jnp.where(index < k, row, 0.0), lower=True)
         mean = jnp.sum(border * whitened)
         variance = jnp.maximum(row[k] - jnp.sum(border**2), 0.0)
         pivot = jnp.sqrt(variance + noise_variance)
         factor = factor.at[k].set(jnp.where(index == k, pivot, border))
-        known = variance + noise_variance < resolution * row[k]
-        return (factor, whitened.at[k].set((y - mean) / pivot), kept.at[k].set(~known)), (mean, variance)
+        return (factor, whitened.at[k].set((y - mean) / pivot)), (mean, variance)
 
-    start = jnp.eye(points), jnp.zeros(points), jnp.ones(points, bool)
-    (factor, whitened, _), (mean, variance) = jax.lax.scan(step, start, (index, gram, ys))
+    start = jnp.eye(points), jnp.zeros(points)
+    (factor, whitened), (mean, variance) = jax.lax.scan(step, start, (index, gram, ys))
     return KernelPosterior(mean, variance, factor, whitened)
 
 

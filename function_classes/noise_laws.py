@@ -1,5 +1,6 @@
 """Laws of an unknown noise level s: how it is drawn, and a grid (log weights, values) that stands for it."""
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 import jax
@@ -12,6 +13,14 @@ from function_classes.fields import Fields, Problem, setting
 from function_classes.registry import Registry
 
 Grid = tuple[Float[Array, "M"], Float[Array, "M"]]
+
+# After k examples log s is known to 1 / sqrt(2 k). Nodes are static while the fields of a law are data, so one number
+# of them has to be dense enough for every law that is allowed, wherever in it the level lies.
+NODES = 256
+# Measured against 4,000 nodes in float64, at corners of the fields and levels in both tails of the law: mean (in
+# standard deviations of y), variance (relative) and log predictive (nats) err by less than 1e-4 at up to 300 examples.
+# Rounding of y - w'x adds what it adds in every class: up to 1e-3 where levels are 1 / 500 of w'x, more below.
+ERROR = 1e-3
 
 
 class NoiseLaw(Fields):
@@ -36,6 +45,10 @@ class NoiseLaw(Fields):
         """Log weights, normalized, and levels."""
         raise NotImplementedError
 
+    def grid_problems(self) -> Iterable[Problem]:
+        """Why averages over `grid` would be worse than `grid_kind` says."""
+        return ()
+
 
 @NoiseLaw.registry.add("inverse-gamma")
 class InverseGamma(NoiseLaw):
@@ -44,9 +57,17 @@ class InverseGamma(NoiseLaw):
     shape: float = setting(5.0, "a; above 1, so that y has a variance", above=1)
     rate: float = setting(1.0, "b, in the unit of y^2", above=0)
 
+    # Below, E[s^2] lives on levels that are rarely drawn and lie far apart; above, float32 cannot tell levels apart.
+    shapes: ClassVar[tuple[float, float]] = (1.5, 1e6)
+
     @property
     def grid_kind(self) -> BayesKind:
-        return BayesKind("quadrature", "trapezoids in log s, 128 nodes between s^2 = rate / 200 and 200 rate", 1e-3)
+        return BayesKind("quadrature", f"trapezoids in log s, {NODES} nodes between quantiles of the law", ERROR)
+
+    def grid_problems(self) -> Iterable[Problem]:
+        low, high = self.shapes
+        if not low <= self.shape <= high:
+            yield Problem("shape", f"averages over levels need {low:g} to {high:g}, got {self.shape:g}")
 
     @property
     def mean_variance(self) -> Float[Array, ""]:
@@ -56,10 +77,21 @@ class InverseGamma(NoiseLaw):
         return jnp.sqrt(self.rate / jax.random.gamma(key, jnp.asarray(self.shape, jnp.float32)))
 
     def grid(self) -> Grid:
-        """The density of log s^2 is proportional to exp(-a log s^2 - b / s^2)."""
-        logs = jnp.linspace(-np.log(200), np.log(200), 128)
-        weights = jax.nn.log_softmax(-self.shape * logs - jnp.exp(-logs))
-        return weights, jnp.sqrt(self.rate * jnp.exp(logs))
+        """With t = log(a s^2 / b) the density of t is proportional to exp(-a g(t)), g(t) = t + exp(-t) - 1.
+
+        That of t weighted by s^2 is proportional to exp(-(a - 1) g(t - m)), m = log(a / (a - 1)). Nodes go from where
+        the first exponent is below -16 to where the second is below -12: g(-u) >= c at u = log(1 + sqrt(2 c) + c), and
+        g(u) >= c at u = c + min(1, sqrt(2 c)).
+        """
+        shape = jnp.asarray(self.shape, jnp.float32)
+        below, above = 16 / shape, 12 / (shape - 1)
+        low = -jnp.log1p(jnp.sqrt(2 * below) + below)
+        high = above + jnp.minimum(1.0, jnp.sqrt(2 * above)) - jnp.log1p(-1 / shape)
+        logs = low + (high - low) * jnp.linspace(0.0, 1.0, NODES)
+        # Large shapes have small t only, where t + (exp(-t) - 1) cancels.
+        series = logs**2 * (1 / 2 - logs / 6 + logs**2 / 24)
+        exponents = shape * jnp.where(jnp.abs(logs) < 0.03, series, logs + jnp.expm1(-logs))
+        return jax.nn.log_softmax(-exponents), jnp.sqrt(self.rate / shape * jnp.exp(logs))
 
 
 class Interval(NoiseLaw):
@@ -97,11 +129,18 @@ class Levels(Interval):
 
 @NoiseLaw.registry.add("uniform-noise")
 class UniformNoise(Interval):
-    """s ~ U[low, high], averaged by Gauss-Legendre nodes in s."""
+    """s ~ U[low, high], averaged by Gauss-Legendre nodes in log s: posteriors are as narrow at every level."""
+
+    widest: ClassVar[float] = 1e4
+
+    def problems(self):
+        yield from super().problems()
+        if self.high > self.widest * self.low:
+            yield Problem("high", f"averages need at most {self.widest:g} low = {self.widest * self.low:g}")
 
     @property
     def grid_kind(self) -> BayesKind:
-        return BayesKind("quadrature", "64 Gauss-Legendre nodes", 1e-3)
+        return BayesKind("quadrature", f"{NODES} Gauss-Legendre nodes in log s", ERROR)
 
     @property
     def mean_variance(self) -> Float[Array, ""]:
@@ -111,6 +150,8 @@ class UniformNoise(Interval):
         return self.low + (self.high - self.low) * jax.random.uniform(key)
 
     def grid(self) -> Grid:
-        nodes, weights = np.polynomial.legendre.leggauss(64)
+        nodes, weights = np.polynomial.legendre.leggauss(NODES)
         steps = jnp.asarray((nodes + 1) / 2, jnp.float32)
-        return jnp.asarray(np.log(weights / 2), jnp.float32), self.low + (self.high - self.low) * steps
+        # log1p, for levels that are close to each other.
+        logs = jnp.log1p(jnp.asarray((self.high - self.low) / self.low, jnp.float32)) * steps
+        return jax.nn.log_softmax(jnp.asarray(np.log(weights), jnp.float32) + logs), self.low * jnp.exp(logs)

@@ -27,7 +27,7 @@ class KernelRidge(Reference):
     """Ridge in the space of a kernel with k(x, x) = 1 (`function_classes.kernels`); 0 at k = 0.
 
     scikit-learn's KernelRidge(alpha=penalty); for rbf its gamma is 1 / (2 lengthscale^2). Bayes for f ~ GP(0, k) and
-    noise s is penalty s^2. Float32 adds 1e-6 to the penalty. "class" asks `calibrate` for the lengthscale with the
+    noise s is penalty s^2. Float32 adds 1e-5 to the penalty. "class" asks `calibrate` for the lengthscale with the
     least mean error over all positions. The factor grows by one row at a position, so no later row reaches it.
     """
 

@@ -30,6 +30,31 @@ def test_quadrature_is_within_its_stated_error(link, dim, nodes):
             logs = logs + np.log(np.maximum(LINKS[link](float(prompts.ys[i, k]) * scores[:, k]), 1e-300))
 
 
+@pytest.mark.parametrize(
+    ("dim", "points", "nodes", "link", "most"),
+    [(1, 65, 10_001, "logistic", 122), (1, 65, 10_001, "probit", 77), (2, 33, 500, "logistic", 7.6)],
+)
+def test_the_lattice_holds_up_to_the_largest_weights_it_promises(dim, points, nodes, link, most):
+    """As above, at more examples; inputs of twice the size halve what is promised, and beyond nothing is."""
+    task = fc.get("linear-classification", dim=dim, link=link, points=points, weight_std=most)
+    assert task.bayes_kind.error == 1e-2
+    wide = fc.get("linear-classification", dim=dim, link=link, weight_std=most, inputs={"name": "gaussian", "std": 2.0})
+    assert wide.bayes_kind.error == 1
+    assert "too coarse for weight_std above" in wide.bayes_kind.detail
+    prompts = task.batch(jax.random.key(1), 3)
+    found = np.exp(np.asarray(jax.jit(jax.vmap(task.bayes))(prompts).log_probs, np.float64))
+    axis = np.linspace(-6, 6, nodes)
+    grid = most * np.stack(np.meshgrid(*[axis] * dim, indexing="ij"), -1).reshape(-1, dim)
+    log_link = scipy.special.log_expit if link == "logistic" else scipy.special.log_ndtr
+    for i in range(3):
+        logs = -0.5 * ((grid / most) ** 2).sum(1)
+        for k in range(points):
+            scores = grid @ np.asarray(prompts.xs[i, k], np.float64)
+            weights = np.exp(logs - logs.max())
+            assert abs(found[i, k, 1] - weights @ LINKS[link](scores) / weights.sum()) < 1e-2, (i, k)
+            logs = logs + log_link(float(prompts.ys[i, k]) * scores)
+
+
 def test_arcs_against_counted_directions():
     """threshold: the share of 200,000 equally spaced directions that fit the labels before."""
     task = fc.get("linear-classification", dim=2, link="threshold", points=9)

@@ -152,6 +152,34 @@ def test_points_may_exceed_what_is_well_conditioned():
     assert np.abs(bayes.mean - prompt.ys)[30:].max() < 0.05
 
 
+@jax.jit
+def standardized(task, prompts):
+    """(y - mean) / std of every prompt."""
+    found = jax.vmap(task.bayes)(prompts)
+    return (prompts.ys - found.mean) / jnp.sqrt(found.variance)
+
+
+@pytest.mark.parametrize("fields", [{"noise_std": 0.0}, {"noise_std": 0.0, "lengthscale": 2.0}, {}])
+def test_generator_and_bayes_are_one_law(fields):
+    """E z^2 = 1 for Bayes' standardized residuals on its own prompts, also without noise; and against the full matrix
+    in float64, for prompts of the generator and for labels drawn in float64."""
+    task, prompts = fc.get("gaussian-process", points=33, **fields), 300
+    batch = jax.jit(lambda task, key: task.batch(key, prompts))(task, jax.random.key(7))
+    xs, ys = (np.asarray(a, np.float64) for a in (batch.xs, batch.ys))
+    nugget = (task.noise_std**2 + NUGGET * task.scale**2) * np.eye(33)
+    factors = np.linalg.cholesky(np.stack([gram(task, x, x) for x in xs]) + nugget)
+    white = np.random.default_rng(0).normal(size=(prompts, 33))
+    drawn = (factors @ white[..., None])[..., 0]
+    own, other = (standardized(task, fc.Prompt(batch.xs, jnp.asarray(labels, jnp.float32))) for labels in (ys, drawn))
+    exact = np.linalg.solve(factors, ys[..., None])[..., 0]
+    for z in (own, exact, other):
+        # z^2 has variance 2.
+        assert np.all(np.abs((np.asarray(z, np.float64) ** 2).mean(0)[[8, 16, 32]] - 1) < 4 * np.sqrt(2 / prompts))
+    # One by one, at the same white noise, only rounding is between them: a share of a standard deviation.
+    assert np.abs(np.asarray(own, np.float64) - exact).std(0).max() < 0.1
+    assert np.abs(np.asarray(other, np.float64) - white).std(0).max() < 0.1
+
+
 @pytest.mark.parametrize("number", [40, 400])
 def test_a_smooth_function_at_hundreds_of_points_keeps_its_law(number):
     """Ten points a lengthscale apart by .01: single precision sees a singular matrix, and values must not notice."""

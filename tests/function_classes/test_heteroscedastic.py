@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.integrate
+import scipy.special
 import scipy.stats
 
 import function_classes as fc
@@ -14,8 +15,13 @@ from tests.function_classes.twins import linear_bayes, linear_evidence
 TASK = fc.get("heteroscedastic-linear", dim=3, points=7, weight_std=1.4, noise={"name": "inverse-gamma", "shape": 3.0})
 
 
+@jax.jit
+def program(task, prompt):
+    """Fields are data: laws that differ in numbers alone share it."""
+    return task.bayes(prompt).mean, task.bayes(prompt).variance, task.log_predictive(prompt)
+
+
 def everything(task, prompt):
-    program = jax.jit(lambda t, p: (t.bayes(p).mean, t.bayes(p).variance, t.log_predictive(p)))
     return [np.asarray(a, np.float64) for a in program(task, prompt)]
 
 
@@ -70,6 +76,72 @@ def test_quadrature_is_within_its_stated_error(name, fields, weights):
         assert abs(mean[k] - first / total) < error * np.sqrt(second / total)
         assert abs(variance[k] - (second / total - (first / total) ** 2)) < error * second / total
         assert abs(logs[k] - np.log(likelihood / total)) < 2 * error
+
+
+def filtered(xs, ys, levels, log_weights, prior):
+    """Mean, variance and log predictive of the mixture over levels, by Kalman's filter at all of them, in float64."""
+    means = np.zeros((len(levels), xs.shape[1]))
+    covariances = np.asarray(prior)[:, None, None] ** 2 * np.eye(xs.shape[1])
+    logs, found = log_weights - np.logaddexp.reduce(log_weights), []
+    for x, y in zip(xs, ys, strict=True):
+        gains, means_y = covariances @ x, means @ x
+        variances = gains @ x + levels**2
+        mean = np.exp(logs) @ means_y
+        said = scipy.stats.norm(means_y, np.sqrt(variances)).logpdf(y)
+        total = np.logaddexp.reduce(logs + said)
+        found.append((mean, np.exp(logs) @ (variances + (means_y - mean) ** 2), total))
+        logs = logs + said - total
+        means = means + gains * ((y - means_y) / variances)[:, None]
+        covariances = covariances - gains[:, :, None] * gains[:, None, :] / variances[:, None, None]
+    return np.array(found).T
+
+
+def fine_levels(name, fields):
+    """4,000 levels with log weights, and levels in both tails and the middle of the law."""
+    if name == "uniform-noise":
+        logs = np.linspace(np.log(fields["low"]), np.log(fields["high"]), 4001)
+        logs = (logs[1:] + logs[:-1]) / 2
+        return np.exp(logs), logs, np.exp(logs[[0, 1000, 2000, -1]])
+    shape, rate = fields["shape"], fields["rate"]
+    ends = scipy.special.gammaincinv(shape - 1, 1e-11), 3 * scipy.special.gammaincinv(shape, 1 - 1e-15)
+    if shape > 100:
+        ends = shape * np.exp(np.array([-12, 12]) / np.sqrt(shape))
+    logs = np.linspace(-np.log(ends[1]), -np.log(ends[0]), 4000)
+    law = scipy.stats.invgamma(shape, scale=rate)
+    trues = np.sqrt(law.ppf([1e-4, 0.01, 0.5, 1 - 1e-4]))
+    return np.sqrt(rate) * np.exp(logs / 2), -shape * logs - np.exp(-logs), trues
+
+
+CORNERS = [
+    ("inverse-gamma", {"shape": 1.5, "rate": 1.0}),
+    ("inverse-gamma", {"shape": 1.5, "rate": 1e-2}),
+    ("inverse-gamma", {"shape": 5.0, "rate": 100.0}),
+    ("inverse-gamma", {"shape": 1e3, "rate": 1.0}),
+    ("inverse-gamma", {"shape": 1e6, "rate": 1e6}),
+    ("uniform-noise", {"low": 0.01, "high": 30.0}),
+    ("uniform-noise", {"low": 1.0, "high": 1e4}),
+    ("uniform-noise", {"low": 0.3, "high": 0.3003}),
+]
+
+
+@pytest.mark.parametrize(("name", "fields"), CORNERS)
+def test_quadrature_holds_at_the_corners_of_the_fields(name, fields):
+    """65 positions, the true level in the tails of the law and in its middle."""
+    for weights in ("independent", "proportional") if name == "uniform-noise" else ("independent",):
+        task = fc.get("heteroscedastic-linear", dim=2, points=65, weights=weights, noise={"name": name, **fields})
+        grid, logs, trues = fine_levels(name, fields)
+        for seed, true in enumerate(trues):
+            rng = np.random.default_rng(seed)
+            xs = rng.normal(size=(65, 2)).astype(np.float32)
+            scale = true if weights == "proportional" else 1.0
+            ys = (scale * xs @ rng.normal(size=2) + true * rng.normal(size=65)).astype(np.float32)
+            prior = grid if weights == "proportional" else np.ones_like(grid)
+            mean, variance, said = filtered(xs.astype(float), ys.astype(float), grid, logs, prior)
+            found = everything(task, fc.Prompt(jnp.asarray(xs), jnp.asarray(ys)))
+            error = task.bayes_kind.error
+            np.testing.assert_array_less(np.abs(found[0] - mean) / np.sqrt(variance), error)
+            np.testing.assert_array_less(np.abs(found[1] / variance - 1), error)
+            np.testing.assert_array_less(np.abs(found[2] - said), error)
 
 
 def test_student_and_grid_agree():
@@ -160,3 +232,18 @@ def test_hard_prefixes_stay_finite():
 def test_levels_must_be_ordered():
     with pytest.raises(fc.ConfigError, match="must be above low"):
         fc.get("heteroscedastic-linear", noise={"name": "levels", "low": 2.0, "high": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("noise", "words"),
+    [
+        ({"name": "inverse-gamma", "shape": 1.2}, "averages over levels need 1.5 .*; weights=proportional"),
+        ({"name": "inverse-gamma", "shape": 1e7}, "noise.shape"),
+        ({"name": "uniform-noise", "low": 1e-4, "high": 2.0}, "noise.high: averages need at most 10000 low = 1"),
+    ],
+)
+def test_laws_too_wide_for_the_grid_are_refused(noise, words):
+    with pytest.raises(fc.ConfigError, match=words):
+        fc.get("heteroscedastic-linear", weights="independent", noise=noise)
+    if noise["name"] == "inverse-gamma":
+        assert fc.get("heteroscedastic-linear", noise=noise).bayes_kind.exact

@@ -240,6 +240,8 @@ def test_leaving_out_what_inputs_say_is_caught():
         ("conjunction", {"dim": 5, "points": 7, "teaching": "first"}, "up to 7 rows"),
         ("dnf", {"dim": 3, "points": 20, "teaching": "first"}, "monotone=true"),
         ("dnf", {"dim": 2, "terms": 3, "points": 20, "teaching": "mixed", "monotone": True}, "contains another"),
+        ("dnf", {"terms": 3, "literal": 0.01, "teaching": "first", "monotone": True}, "one draw in 1.8e.05 .* nearer"),
+        ("cnf", {"terms": 3, "literal": 0.95, "teaching": "mixed", "monotone": True}, "literal: one draw in"),
         ("sparse-disjunction", {"dim": 3, "sparsity": 4}, "at most dim = 3"),
         ("parity", {"dim": 5, "points": 5, "teaching": "first"}, "5 rows"),
     ],
