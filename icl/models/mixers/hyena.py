@@ -21,18 +21,24 @@ _TARGET, _FAST, _SLOW = 1e-2, 0.3, 1.5
 
 @MixerConfig.registry.add("hyena", papers=("poli-2023",))
 class Hyena(MixerConfig):
-    """v, g_1..g_n = conv_3(W x); v <- g_i (h_i * v + d_i v) for i = 1..n - 1; y = W_o (g_n v), n = `order`.
+    """v, g_1..g_n = conv_3(W x); v <- h_i * (g_i v) + d_i g_i v for i = 1..n - 1; y = W_o (g_n v), n = `order`.
 
-    h_i(t) = MLP(code(t)) exp(-|a_c| t), t = lag / longest length, with sines of frequency `frequency` in the MLP, and a
-    code of t and (codes - 1) / 2 cosines and sines. Filters are stretched over the longest length, so they belong to
-    it. Convolutions of up to 256 tokens are exactly causal.
+    h_i(t) = MLP(code(t)) exp(-|a_c| t) / sqrt(L), t = lag / L with L the longest length, sines of frequency `frequency`
+    in the MLP, and a code of t and (codes - 1) / 2 pairs cos, sin of 2 pi b t, b = 1, 2, ... Filters are stretched over
+    L, so they belong to it. Convolutions of up to 256 tokens are exactly causal.
+
+    Deviations from the authors' code: the division by sqrt(L); its bands b are spread over 0 .. (codes - 3) / 2; its
+    frequencies are learned and its rates a_c fixed, here it is the other way around; no bias in conv_3; one square
+    layer in the MLP, not two, and a bias in its last.
     """
 
+    # Until 1 gates followed their convolution: at order 2 both were outside, and no token chose what enters it.
+    version = 2
     cost = "T^2 E"
     expected = "recency, associative recall"
     forks = True
     bounded = True
-    order: int = setting(2, "n: gates, of which n - 1 follow a convolution", at_least=2)
+    order: int = setting(2, "n: gates, of which n - 1 precede a convolution", at_least=2)
     codes: int = setting(5, "channels of the code of a lag, odd", at_least=3)
     hidden: int = setting(32, "hidden units of the filters' network", at_least=1)
     frequency: float = setting(10.0, "of the sines in the filters' network", above=0)
@@ -101,5 +107,6 @@ class HyenaMixer(Mixer):
         length, projected, fork = x.shape[0], self.projection(x), needs_fork(visible)
         v, *gates = jnp.split(depthwise(self.short, projected, fork), self.skip.shape[0] + 2, -1)
         for taps, skip, gate in zip(self.filters(length), self.skip, gates, strict=False):
-            v = gate * (causal_convolution(taps.astype(x.dtype), v, fork) + skip[None] * v)
+            v = gate * v
+            v = causal_convolution(taps.astype(x.dtype), v, fork) + skip[None] * v
         return self.output(gates[-1] * v)
