@@ -1,0 +1,45 @@
+"""What every registered mixer promises beside its outputs: causality as declared."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from icl.models.mixers import MixerConfig
+from icl.models.mixers.convolution import EXACT
+from tests.conftest import rotate
+from tests.models.test_mixers import PLACE, E, make
+
+LONG, LATER = 300, 20
+
+
+def pytest_generate_tests(metafunc):
+    if "name" in metafunc.fixturenames:
+        metafunc.parametrize("name", rotate(metafunc.config, MixerConfig.registry.names()))
+
+
+def past_moves(name: str, length: int) -> tuple[float, float]:
+    """How far earlier outputs move where the last tokens are others, as a share of the largest of these; and the
+    largest derivative of an earlier output along a random direction of the last tokens, as a share of its largest
+    entry."""
+    mixer, known = make(name, PLACE._replace(length=length)), length - LATER
+    x, other = jax.random.normal(jax.random.key(2), (2, length, E))
+    changed, direction = jnp.concatenate([x[:known], 10 * other[known:]]), jnp.concatenate([0 * x[:known], x[known:]])
+
+    # One program for both: another may round otherwise.
+    run = jax.jit(lambda x: [a[:known] for a in jax.jvp(mixer, (x,), (direction,))])
+    (before, slope), (after, _) = (map(np.asarray, run(given)) for given in (x, changed))
+    return np.abs(after - before).max() / np.abs(changed).max(), np.abs(slope).max() / np.abs(direction).max()
+
+
+def test_later_tokens_move_the_past_as_little_as_declared(name):
+    mixer = make(name)
+    exact = mixer.exactly_causal(LONG)
+    moved, slope = past_moves(name, LONG)
+    if exact:
+        assert (moved, slope) == (0, 0)
+    else:
+        assert mixer.exactly_causal(EXACT)
+        assert past_moves(name, EXACT) == (0, 0)
+        assert not mixer.exactly_causal(EXACT + 1)
+        assert 0 < moved < 1e-5
+        assert slope < 1e-5
