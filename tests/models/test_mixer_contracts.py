@@ -1,4 +1,4 @@
-"""What every registered mixer promises beside its outputs: causality as declared."""
+"""What every registered mixer promises beside its outputs: causality as declared, and a state no larger than needed."""
 
 import jax
 import jax.numpy as jnp
@@ -6,8 +6,10 @@ import numpy as np
 
 from icl.models.mixers import MixerConfig
 from icl.models.mixers.convolution import EXACT
+from icl.models.mixers.operations import operations
+from icl.ranking import sizes
 from tests.conftest import rotate
-from tests.models.test_mixers import PLACE, E, make
+from tests.models.test_mixers import PLACE, E, T, make
 
 LONG, LATER = 300, 20
 
@@ -43,3 +45,25 @@ def test_later_tokens_move_the_past_as_little_as_declared(name):
         assert not mixer.exactly_causal(EXACT + 1)
         assert 0 < moved < 1e-5
         assert slope < 1e-5
+
+
+def test_states_are_what_a_recurrence_needs():
+    """S for every head, and what a division needs; tokens where nothing smaller does."""
+    heads, small = PLACE.heads, E // PLACE.heads
+    square = heads * small**2
+    wanted = {
+        ("identity",): 0,
+        ("linear",): square,
+        ("linear", "count"): square + 1,
+        ("linear", "scores"): square + E,
+        ("positive-linear",): square + E,
+        ("merged-linear", "none"): E * E,
+        ("merged-linear",): E * E + 1,
+        ("relu",): T * E + 1,
+        ("softmax",): T * E + 1,
+    }
+    for (name, *normalizer), numbers in wanted.items():
+        config = MixerConfig.registry.get(name, **dict(zip(["normalizer"], normalizer, strict=False)))
+        assert sizes(config, PLACE)[1] == 4 * numbers, name
+        grows = operations(config, PLACE._replace(length=2 * T)) / operations(config, PLACE) if numbers else 2
+        assert (grows > 2) == (name in ("relu", "softmax")), name
