@@ -1,15 +1,22 @@
-"""What every registered mixer promises beside its outputs: causality as declared, and a state no larger than needed."""
+"""What every registered mixer promises beside its outputs: causality as declared, one program, names, a fresh state."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from icl import taps
+from icl.config import Config
 from icl.models.mixers import MixerConfig
+from icl.models.mixers.base import reset
 from icl.models.mixers.convolution import EXACT
 from icl.models.mixers.operations import operations
 from icl.ranking import sizes
+from icl.runs import checkpoints
+from icl.training.engine import Program
+from icl.training.trainer import skeleton
 from tests.conftest import rotate
 from tests.models.test_mixers import PLACE, E, T, make
+from tests.training.test_engine import TINY
 
 LONG, LATER = 300, 20
 
@@ -45,6 +52,45 @@ def test_later_tokens_move_the_past_as_little_as_declared(name):
         assert not mixer.exactly_causal(EXACT + 1)
         assert 0 < moved < 1e-5
         assert slope < 1e-5
+
+
+def test_one_program_runs_all_chunks_and_what_is_stored_comes_back(name, tmp_path):
+    config = Config.create("linear-regression", **TINY, mixer=name)
+    program = Program(config)
+    _, data = program.prepare([config], program.data([config]))
+    state = program.chunk(program.start(data), 0, 1, data)
+    state = program.chunk(state, 1, 3, data)
+    assert program.traces == 1
+    state = jax.tree.map(lambda leaf: leaf[0], state)
+    found = checkpoints.load(checkpoints.save(tmp_path, 3, state), skeleton(program, data))
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(state), strict=True):
+        assert a.dtype == b.dtype
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+def test_every_block_has_its_sites(name):
+    config = Config.create("linear-regression", **TINY | {"depth": 2}, mixer=name)
+    learner = config.model.make(config.task, key=jax.random.key(0))
+    found = taps.sites(learner, config.task.sample(jax.random.key(1)))
+    tokens = learner.layout.length(config.task.points, learner.signature)
+    for site in ("blocks.0.mixer", "blocks.0.residual", "blocks.1.mixer", "blocks.1.residual", "residual"):
+        assert found[site].shape == (tokens, 8), site
+
+
+def test_a_reset_state_is_a_fresh_one(name):
+    mixer = make(name)
+    x = jax.random.normal(jax.random.key(7), (3, E))
+
+    @jax.jit
+    def run(x):
+        fresh = mixer.init_state(T)
+        late = mixer.step(x[1], mixer.step(x[0], fresh)[1])[1]
+        states = fresh, late, *(reset(late, fresh, jnp.asarray(where)) for where in (True, False))
+        return [mixer.step(x[2], state) for state in states]
+
+    fresh, late, again, kept = jax.tree.map(lambda a: np.asarray(a).tobytes(), run(x))
+    assert again == fresh
+    assert kept == late
 
 
 def test_states_are_what_a_recurrence_needs():
