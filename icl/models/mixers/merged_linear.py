@@ -21,7 +21,7 @@ class MergedLinear(MixerConfig):
     converges where s^2 |Gamma|_op sqrt(D) < 2. These weights need the width to end with y.
     """
 
-    cost = "T^2 E"
+    cost = "H T^2 E"
     expected = "averaging"
     supports_visibility = True
     normalizer: Normalizer = setting("count", f"what the sum is divided by: {DIVISORS}")
