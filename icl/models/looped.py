@@ -106,7 +106,8 @@ class AlgoFormer(Looped):
     """Blocks before the loop, a loop, blocks after it: a representation, an iterative solver, a read-out.
 
     The loop is that of `looped`, on the output of the first blocks, which read positions too; blocks after the loop
-    have a norm of their own before the read-out. No code of the paper is public: sizes are ours.
+    have a norm of their own before the read-out. `mixers` are those of the loop; all blocks before and after it take
+    the first of them. No code of the paper is public: sizes are ours.
     """
 
     before: int = setting(1, "blocks before the loop", at_least=0)

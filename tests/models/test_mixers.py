@@ -9,7 +9,7 @@ import pytest
 import function_classes as fc
 from icl.models import Learner, ModelConfig
 from icl.models.mixers import Mixer, MixerConfig
-from icl.models.mixers.base import Place, reset
+from icl.models.mixers.base import Place
 from icl.models.mixers.fork import Fork, mask_of
 from icl.models.mixers.linear import weigh
 from tests.conftest import rotate
@@ -107,19 +107,6 @@ def test_long_sequences_take_another_way_to_the_same_outputs(member):
     np.testing.assert_allclose(whole[:200], first, atol=1e-4 * float(jnp.max(jnp.abs(whole))))
     last = whole[-1] if member in ("hyena", "base-conv") else stepped(mixer, x)[-1]
     np.testing.assert_allclose(last, whole[-1], atol=1e-4 * float(jnp.max(jnp.abs(whole))))
-
-
-def test_a_reset_state_begins_a_new_sequence():
-    mixer = make("deltanet")
-    x = jax.random.normal(jax.random.key(7), (T, E))
-    fresh = state = mixer.init_state(T)
-    for k in range(3):
-        _, state = mixer.step(x[k], state)
-    again = reset(state, fresh, jnp.asarray(True))
-    np.testing.assert_array_equal(mixer.step(x[3], again)[0], mixer.step(x[3], fresh)[0])
-    np.testing.assert_array_equal(
-        mixer.step(x[3], reset(state, fresh, jnp.asarray(False)))[0], mixer.step(x[3], state)[0]
-    )
 
 
 def test_a_transformer_with_it_leaks_nothing(name):

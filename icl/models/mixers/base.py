@@ -32,16 +32,22 @@ class Mixer(eqx.Module):
     """A map of token sequences in which output t depends on tokens <= t, or on the tokens `visible` names.
 
     `supports_visibility` says whether any mask is honoured, `MixerConfig.forks` whether at least those are in which
-    tokens continue a sequence (`Fork`); `exactly_causal` whether later tokens leave earlier outputs bit-equal;
-    `max_length` bounds T where parameters do.
+    tokens continue a sequence (`Fork`); `exactly_causal` whether later tokens leave earlier outputs bit-equal, among
+    `exact_length` tokens at most where they do (None: always) and up to rounding beyond; `max_length` bounds T where
+    parameters do.
     """
 
     supports_visibility: ClassVar[bool] = False
-    exactly_causal: ClassVar[bool] = True
+    exact_length: ClassVar[int | None] = None
 
     @property
     def max_length(self) -> int | None:
         return None
+
+    def exactly_causal(self, length: int) -> bool:
+        """Whether later tokens leave earlier outputs bit-equal among so many. Where not, outputs move by rounding: less
+        than 1e-5 of the largest number that goes through a convolution."""
+        return self.exact_length is None or length <= self.exact_length
 
     def __call__(self, x: Float[Array, "T E"], visible: Visible | None = None) -> Float[Array, "T E"]:
         raise NotImplementedError

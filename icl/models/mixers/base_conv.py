@@ -4,7 +4,7 @@ import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from icl.models.mixers.base import Mixer, MixerConfig, Place, Visible
-from icl.models.mixers.convolution import causal_convolution
+from icl.models.mixers.convolution import EXACT, causal_convolution
 from icl.models.mixers.fork import needs_fork
 from icl.models.parts import Linear, initial_std
 
@@ -29,6 +29,7 @@ class BaseConv(MixerConfig):
 class BaseConvMixer(Mixer):
     """Filters hold `length` taps."""
 
+    exact_length = EXACT
     filters: Float[Array, "L E"]
     gate: Linear
     output: Linear

@@ -16,8 +16,8 @@ def causal_convolution(
     kernel: Float[Array, "L E"], u: Float[Array, "T E"], fork: Fork | None = None
 ) -> Float[Array, "T E"]:
     """Cost O(T^2 E) up to 256 tokens, O(T log T E) beyond. What is not finite makes its channel NaN from there on, and
-    leaves earlier outputs alone. Of a fork, what a
-    leaf continues is one lag further from it than from its own last token: L = trunk + 1 taps at least."""
+    leaves earlier outputs alone: bit-equal up to 256 tokens, up to rounding beyond. Of a fork, what a leaf continues is
+    one lag further from it than from its own last token: L = trunk + 1 taps at least."""
     if fork is not None:
         trunk, leaves = fork.split(u)
         before = causal_convolution(kernel[1 : fork.trunk + 1], trunk)

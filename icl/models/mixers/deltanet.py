@@ -21,6 +21,7 @@ from icl.models.parts import Linear, initial_std
 CHUNK = 16
 # Heads up to this size go token after token: products of smaller matrices cost a CPU more than they save.
 SMALL = 32
+COST = f"T E^2 / H, one token after the other; above E / H = {SMALL}: T E (E / H + {CHUNK}), {CHUNK} tokens at once"
 
 
 @MixerConfig.registry.add("deltanet", papers=("schlag-2021", "yang-2024"))
@@ -28,7 +29,7 @@ class DeltaNet(FastWeightsConfig):
     """Unit queries and keys from silu of a short convolution, b_t = sigmoid(w'x_t) in (0, 1), or (0, 2) where
     `negative` lets the eigenvalue 1 - b of a step be negative; RMS norm per head, no gate on the output."""
 
-    cost = "T E^2 / H, one token after the other, or 16 in large heads"
+    cost = COST
     expected = "averaging, recency, associative recall"
     window: int = setting(4, "tokens that the short convolution reads", at_least=1)
     negative: bool = setting(False, "b in (0, 2): a step may overshoot")
@@ -39,10 +40,13 @@ class DeltaNet(FastWeightsConfig):
 
 @MixerConfig.registry.add("gated-deltanet", papers=("yang-2024b",))
 class GatedDeltaNet(FastWeightsConfig):
-    """`deltanet` that also forgets: a_t = exp(-exp(A) softplus(w'x_t + b)) for every head, and a silu gate on the
-    output."""
+    """`deltanet` that also forgets: a_t = exp(-exp(A) softplus(w'x_t + b - 3)) for every head, and a silu gate on the
+    output.
 
-    cost = "T E^2 / H, one token after the other, or 16 in large heads"
+    A starts at the logarithms of numbers evenly spread from 1 to 16 over the heads, b at 0.
+    """
+
+    cost = COST
     expected = "averaging, recency, associative recall"
     window: int = setting(4, "tokens that the short convolution reads", at_least=1)
 

@@ -15,8 +15,9 @@ from icl.models.parts import Linear, initial_std
 class LSTM(MixerConfig):
     """c_t = f c_{t-1} + i tanh(g), h_t = o tanh(c_t), y_t = W h_t + b, gates i, f, o = sigmoid(W x_t + U h_{t-1} + b).
 
-    U starts orthogonal for each gate, the bias of f at 1. The map W behind the cell is ours: a block writes into a
-    residual stream. Its parallel form is the recurrence itself, token after token.
+    U starts orthogonal for each gate, the bias of f at 1. Deviations: the W of the gates start normal with variance 1 /
+    fan-in, those of Akyurek et al. 2024 by Xavier's law; the map W behind the cell is ours, as a block writes into a
+    residual stream. The parallel form is the recurrence itself, token after token.
     """
 
     cost = "T E^2, one token after the other"

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.fields import Problem, setting
 from icl.models.mixers.base import Mixer, MixerConfig, Place, Visible
-from icl.models.mixers.convolution import causal_convolution
+from icl.models.mixers.convolution import EXACT, causal_convolution
 from icl.models.mixers.fork import needs_fork
 from icl.models.mixers.recurrence import depthwise
 from icl.models.parts import Linear, initial_std, uniform_linear
@@ -54,6 +54,7 @@ class Hyena(MixerConfig):
 class HyenaMixer(Mixer):
     """The network of the filters is shared by all of them but for its last layer."""
 
+    exact_length = EXACT
     projection: Linear
     short: Float[Array, "W C"]
     layers: tuple[Linear, ...]

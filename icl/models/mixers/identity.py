@@ -2,7 +2,7 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from icl.models.mixers.base import Mixer, MixerConfig, Place, Visible
 
@@ -31,3 +31,9 @@ class NoMixing(Mixer):
 
     def __call__(self, x: Float[Array, "T E"], visible: Visible | None = None) -> Float[Array, "T E"]:
         return jnp.zeros_like(x)
+
+    def init_state(self, length: int) -> PyTree:
+        return ()
+
+    def step(self, x: Float[Array, "E"], state: PyTree) -> tuple[Float[Array, "E"], PyTree]:
+        return jnp.zeros_like(x), state

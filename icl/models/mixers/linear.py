@@ -1,15 +1,16 @@
 """Linear attention without softmax: the layer in which a step of gradient descent is a choice of weights."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from function_classes.fields import setting
 from icl.models.mixers.base import MixerConfig, Place, Visible
 from icl.models.mixers.softmax import Attention, refuse_heads
+from icl.models.parts import wide
 from icl.taps import tap
 
 DIVISORS = "1, the number of visible context tokens, or the sum of the scores"
@@ -61,6 +62,48 @@ class LinearHeads(Attention):
         scores = jnp.matmul(query, jnp.swapaxes(key, -1, -2))
         return self.output(self._join(weigh(scores, value, visible, self.normalizer, rows)))
 
+    def init_state(self, length: int) -> "Sums":
+        size = self.query.weight.shape[1] // self.heads
+        return Sums.empty(self.heads, size, self.query.weight.dtype, self.normalizer)
+
+    def step(self, x: Float[Array, "E"], state: "Sums") -> tuple[Float[Array, "E"], "Sums"]:
+        query, key, value = (linear(x[None]).reshape(self.heads, -1) for linear in (self.query, self.key, self.value))
+        mixed, state = state.read_after(query, key, value)
+        return self.output(mixed.reshape(1, -1))[0], state
+
+
+class Sums(NamedTuple):
+    """All that linear attention in causal order needs of the tokens so far: S = sum_j v_j k_j'; z = sum_j k_j where it
+    divides by the sum of the scores, z'q; and their number where it divides by that of the tokens before the last. In
+    float32 at least."""
+
+    memory: Float[Array, "H V K"]
+    keys: Float[Array, "H K"] | None
+    before: Int[Array, ""] | None
+
+    @classmethod
+    def empty(cls, heads: int, size: int, dtype: jnp.dtype, normalizer: str) -> "Sums":
+        memory = jnp.zeros((heads, size, size), wide(dtype))
+        keys = memory[:, 0] if normalizer == "scores" else None
+        return cls(memory, keys, jnp.zeros((), jnp.int32) if normalizer == "count" else None)
+
+    def read_after(
+        self, query: Float[Array, "R K"], key: Float[Array, "H K"], value: Float[Array, "H V"]
+    ) -> tuple[Float[Array, "R V"], "Sums"]:
+        """S q / n once the next token is in the sums, for R = H, or R queries to one head; and the new sums."""
+        dtype = query.dtype
+        query, key, value = (a.astype(self.memory.dtype) for a in (query, key, value))
+        memory = self.memory + value[:, :, None] * key[:, None, :]
+        mixed = jnp.matmul(memory, query[:, :, None])[:, :, 0]
+        keys, before = self.keys, self.before
+        if keys is not None:
+            keys = keys + key
+            mixed = by_total(mixed, jnp.sum(keys * query, -1, keepdims=True))
+        if before is not None:
+            mixed = mixed / jnp.maximum(before, 1).astype(mixed.dtype)
+            before = before + 1
+        return mixed.astype(dtype), Sums(memory, keys, before)
+
 
 def weigh(
     scores: Float[Array, "*B H R T"],
@@ -83,10 +126,14 @@ def weigh(
     if normalizer == "count":
         return mixed / counts.astype(mixed.dtype)[(*lead, slice(None), None)]
     if normalizer == "scores":
-        total = jnp.sum(scores, -1, keepdims=True)
-        # The division is by 1 where it is not used: the derivative of 0 / 0 would be NaN there.
-        return jnp.where(total == 0, 0, mixed / jnp.where(total == 0, 1, total))
+        return by_total(mixed, jnp.sum(scores, -1, keepdims=True))
     return mixed
+
+
+def by_total(mixed: Float[Array, "*n K"], total: Float[Array, "*n 1"]) -> Float[Array, "*n K"]:
+    """mixed / total, and 0 where the total is 0."""
+    # The division is by 1 where it is not used: the derivative of 0 / 0 would be NaN there.
+    return jnp.where(total == 0, 0, mixed / jnp.where(total == 0, 1, total))
 
 
 def causal(length: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.fields import setting
 from icl.models.mixers.base import Mixer, MixerConfig, Place, Visible
-from icl.models.mixers.linear import DIVISORS, Normalizer, weigh
+from icl.models.mixers.linear import DIVISORS, Normalizer, Sums, weigh
 from icl.taps import tap
 
 
@@ -21,7 +21,7 @@ class MergedLinear(MixerConfig):
     converges where s^2 |Gamma|_op sqrt(D) < 2. These weights need the width to end with y.
     """
 
-    cost = "T^2 E"
+    cost = "H T^2 E"
     expected = "averaging"
     supports_visibility = True
     normalizer: Normalizer = setting("count", f"what the sum is divided by: {DIVISORS}")
@@ -64,6 +64,14 @@ class MergedHeads(Mixer):
         query = x if rows is None else x[:, np.asarray(rows)]
         scores = jnp.matmul(query[:, None], jnp.swapaxes(key, -1, -2))
         return jnp.sum(weigh(scores, value, visible, self.normalizer, rows), 1)
+
+    def init_state(self, length: int) -> Sums:
+        """Heads share sum_j e_j e_j', which lies between both their matrices."""
+        return Sums.empty(1, self.width, self.value.dtype, self.normalizer)
+
+    def step(self, x: Float[Array, "E"], state: Sums) -> tuple[Float[Array, "E"], Sums]:
+        mixed, state = state.read_after(jnp.matmul(self.key_query, x), x[None], x[None])
+        return jnp.einsum("hfe,he->f", self.value, mixed), state
 
     def _project(self, x: Float[Array, "*B T E"]) -> tuple[Float[Array, "*B H T E"], Float[Array, "*B H T E"]]:
         """e_j' W_KQ and W_PV e_j as rows, for every head."""

@@ -6,15 +6,15 @@ import jax
 import jax.numpy as jnp
 
 from icl.models.mixers.base import MixerConfig, Place
-from icl.models.mixers.recurrence import Recurrence
 
 
 def operations(config: MixerConfig, place: Place) -> float:
     """Of the forward pass for one sequence: of a step for every token, where there is a state of fixed size; else of
     all tokens at once, without the half of what grows as T^2 that is later than the token."""
     mixer = _made(config, place)
-    if isinstance(mixer, Recurrence):
-        row, state = _tokens(place)[0], jax.eval_shape(lambda m: m.init_state(place.length), mixer)
+    state, later = (jax.eval_shape(lambda m, n=n: m.init_state(n * place.length), mixer) for n in (1, 2))
+    if jax.tree.leaves(state) == jax.tree.leaves(later):
+        row = _tokens(place)[0]
         # The difference of two steps and one leaves out what depends on parameters alone, and is done once.
         two, one = (
             _counted(

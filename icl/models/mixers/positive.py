@@ -6,10 +6,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from icl.models.mixers.base import MixerConfig, Place, Visible
-from icl.models.mixers.linear import weigh
+from icl.models.mixers.linear import Sums, weigh
 from icl.models.mixers.softmax import Attention, refuse_heads
 from icl.taps import tap
 
@@ -70,9 +70,27 @@ class PositiveHeads(Attention):
     def _scores(self, query: Float[Array, "*B H R K"], key: Float[Array, "*B H T K"]) -> Float[Array, "*B H R T"]:
         if self.kind == "relu":
             return jax.nn.relu(jnp.matmul(query, jnp.swapaxes(key, -1, -2)) * self.scale)
-        query, key = jax.nn.elu(query) + 1, jax.nn.elu(key) + 1
-        return jnp.matmul(query, jnp.swapaxes(key, -1, -2))
+        return jnp.matmul(features(query), jnp.swapaxes(features(key), -1, -2))
+
+    def init_state(self, length: int) -> PyTree:
+        """Sums for features; max(q'k, 0) is no product of a query's and a key's, so it needs all tokens."""
+        if self.kind == "relu":
+            return super().init_state(length)
+        size = self.query.weight.shape[1] // self.heads
+        return Sums.empty(self.heads, size, self.query.weight.dtype, self._normalizer)
+
+    def step(self, x: Float[Array, "E"], state: PyTree) -> tuple[Float[Array, "E"], PyTree]:
+        if self.kind == "relu":
+            return super().step(x, state)
+        query, key, value = (linear(x[None]).reshape(self.heads, -1) for linear in (self.query, self.key, self.value))
+        mixed, state = state.read_after(features(query), features(key), value)
+        return self.output(mixed.reshape(1, -1))[0], state
 
     @property
     def _normalizer(self) -> str:
         return "count" if self.kind == "relu" else "scores"
+
+
+def features(x: Float[Array, "*n K"]) -> Float[Array, "*n K"]:
+    """elu + 1: positive."""
+    return jax.nn.elu(x) + 1

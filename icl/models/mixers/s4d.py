@@ -11,7 +11,7 @@ from jaxtyping import Array, Complex, Float, PRNGKeyArray
 
 from function_classes.fields import Problem, setting
 from icl.models.mixers.base import Mixer, MixerConfig, Place
-from icl.models.mixers.convolution import causal_convolution
+from icl.models.mixers.convolution import EXACT, causal_convolution
 from icl.models.mixers.fork import Fork
 from icl.models.mixers.recurrence import Recurrence
 from icl.models.mixers.state_space import hippo_spectrum, powers, times
@@ -40,7 +40,8 @@ class S4D(StateSpaceConfig):
 
     c' = c (exp(step lambda) - 1) / lambda (zero-order hold, input vector 1). lambda = -exp(p) + i q, `modes` of them
     for each channel, starts at -1/2 + i pi n (lin) or -1/2 + i (N / pi)(N / (2n + 1) - 1), N = 2 modes (inv). The
-    parallel form is a convolution with kernel K_l = 2 Re(sum_n c'_n exp(l step lambda_n)).
+    parallel form is a convolution with kernel K_l = 2 Re(sum_n c'_n exp(l step lambda_n)), exactly causal up to 256
+    tokens.
     """
 
     cost = "T^2 E"
@@ -79,6 +80,7 @@ class DSS(StateSpaceConfig):
 class DiagonalStateSpace(Recurrence):
     """E independent state spaces of N modes; `doubled` is 2 where every mode stands for a conjugate pair."""
 
+    exact_length = EXACT
     log_decay: Float[Array, "E N"]
     frequency: Float[Array, "E N"]
     log_step: Float[Array, "E"]

@@ -25,7 +25,7 @@ class TTTLinear(FastWeightsConfig):
     = rate sigmoid(w'x_s). Queries and keys have unit length. Deviation: no norm or residual inside f.
     """
 
-    cost = "T E^2 / H, a minibatch at a time"
+    cost = "T E (E / H + b), a minibatch of b at a time"
     expected = "averaging, recency"
     minibatch: int = setting(16, "tokens whose gradients are taken at the same weights", at_least=1)
     rate: float = setting(1.0, "largest inner learning rate", above=0)
@@ -36,10 +36,13 @@ class TTTLinear(FastWeightsConfig):
 
 @MixerConfig.registry.add("ttt-mlp", papers=("sun-2024",))
 class TTTMLP(FastWeightsConfig):
-    """`ttt-linear` with f_W(k) = k + W_2 gelu(W_1 k), hidden units `ratio` times as many as channels; gradients by
-    automatic differentiation."""
+    """`ttt-linear` with f_W(k) = k + W_2 gelu(W_1 k), hidden units `ratio` times as many as channels.
 
-    cost = "T E^2 / H, a minibatch at a time"
+    A minibatch at a time its gradients are written out (`Perceptron.descend`); a step of one token differentiates the
+    loss automatically.
+    """
+
+    cost = "r T E (E / H + b), a minibatch of b at a time, r hidden units per channel"
     expected = "averaging, recency"
     minibatch: int = setting(16, "tokens whose gradients are taken at the same weights", at_least=1)
     rate: float = setting(0.1, "largest inner learning rate", above=0)

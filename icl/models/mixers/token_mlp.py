@@ -28,7 +28,10 @@ class MLPMixer(MixerConfig):
 @MixerConfig.registry.add("gmlp", papers=("liu-2021",))
 class GMLP(MixerConfig):
     """(a, b) = gelu(W x), y = W_o (a . (tril(S) norm(b) + 1)): a gate that reads earlier places with fixed weights S,
-    which start near 0, so that a block starts as an MLP. At most as many tokens as S has."""
+    which start near 0, so that a block starts as an MLP. At most as many tokens as S has.
+
+    Deviation: the paper learns a bias for every place that starts at 1; here it is 1.
+    """
 
     cost = "T^2 E"
     expected = "recency"
