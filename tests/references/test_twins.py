@@ -120,6 +120,22 @@ def test_twin(name, fields, twin):
     np.testing.assert_allclose(means, wanted, rtol=3e-3, atol=3e-3 * np.abs(wanted).max() / 10)
 
 
+@pytest.mark.parametrize("fields", [fields for name, fields, _ in TWINS if name == "nearest-neighbors"])
+def test_neighbors_among_duplicates_and_zero_rows(fields):
+    """A stable order of the distances: examples at the same place are as near, so the first shown count."""
+    number, exponent = fields.get("neighbors", 3), fields.get("exponent")
+    means = np.asarray(predict(references.get("nearest-neighbors", **fields), BATCH).mean)
+    for i in (2, 4):
+        for k in range(1, POINTS):
+            distances = np.linalg.norm(XS[i, :k] - XS[i, k], axis=1)
+            nearest = np.argsort(distances, kind="stable")[:number]
+            weights = np.ones(len(nearest))
+            if exponent is not None:
+                least = distances[nearest].min()
+                weights = (distances[nearest] == 0.0) * 1.0 if least == 0 else (least / distances[nearest]) ** exponent
+            assert means[i, k] == pytest.approx(weights @ YS[i][nearest] / weights.sum(), rel=1e-4, abs=1e-5), (i, k)
+
+
 def test_ties_go_to_the_example_shown_first():
     xs = jnp.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
     prompt = Prompt(xs, jnp.array([1.0, 10.0, 100.0, 0.0]))
