@@ -15,7 +15,7 @@ from icl.handle import Run
 QUESTION = "How far from exact Bayes is a network with each mixer after k examples, at equal parameters and budget?"
 UNITS = {"linear-regression": "squared distance to Bayes per dim", "conjunction": "distance to Bayes (nats)"}
 # Below this share of the largest distance shades say nothing.
-DEPTH = 1e-3
+DEPTH = 1e-2
 
 
 def draw(runs: Path, scale: str) -> tuple[Any, str, str]:
