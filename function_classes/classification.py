@@ -3,6 +3,7 @@
 from typing import Literal
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import log_ndtr
@@ -16,7 +17,7 @@ from function_classes.vectors import VectorInputs
 
 # Equally spaced nodes per dimension, over 5 standard deviations of the prior on either side: for smooth integrands that
 # vanish at both ends they are far better than Gauss-Hermite nodes, which miss a posterior narrower than the prior.
-_NODES = {1: 2048, 2: 128, 3: 36}
+_NODES = {1: 512, 2: 64, 3: 36}
 # Neighbors whose scores w'x differ by more, at a typical x, miss posteriors after 64 labels: links turn within a unit.
 _APART = {"logistic": 0.6, "probit": 0.38}
 
@@ -64,11 +65,14 @@ class LinearClassification(VectorInputs):
             return BayesKind("none", f"quadrature in {self.dim} dimensions is too large, at most {max(_NODES)}")
         nodes = _NODES[self.dim]
         mean, variance = self.inputs.moments(self.dim)
-        apart = 10 / (nodes - 1) * self.weight_std * float(jnp.sqrt(jnp.max(mean**2 + variance)))
+        apart = 10 / (nodes - 1) * self.weight_std * jnp.sqrt(jnp.max(mean**2 + variance))
         lattice = f"{nodes}^{self.dim} lattice nodes"
+        # Where fields are data, under jit, the kind is known but the error is not.
+        if isinstance(apart, jax.core.Tracer):
+            return BayesKind("quadrature", lattice)
         if apart <= _APART[self.link]:
             return BayesKind("quadrature", lattice, 1e-2)
-        most = self.weight_std * _APART[self.link] / apart
+        most = self.weight_std * _APART[self.link] / float(apart)
         return BayesKind("quadrature", f"{lattice}, too coarse for weight_std above {most:.3g}", 1.0)
 
     def sample_latent(self, key: PRNGKeyArray) -> Float[Array, "D"]:
@@ -93,8 +97,7 @@ class LinearClassification(VectorInputs):
         return Prediction(log_probs=jnp.stack([self._log_link(-score), self._log_link(score)], -1))
 
     def bayes(self, prompt: Prompt) -> Prediction:
-        # Not by the kind: it reads fields that are data here.
-        if self.dim > (2 if self.link == "threshold" else max(_NODES)):
+        if self.bayes_kind.kind == "none":
             raise NotAvailable(f"{self.name} has no Bayes predictor: {self.bayes_kind.detail}")
         if self.link == "threshold" and self.dim == 2:
             plus = jnp.clip(self._arc(prompt), _LEAST, 1 - _LEAST)
