@@ -126,6 +126,7 @@ def evaluate(
     on: Annotated[str | None, typer.Option(help="another function class")] = None,
     shift: Annotated[list[str] | None, typer.Option(help="a change of the prompts, e.g. scale-inputs=2")] = None,
     points: Annotated[int | None, typer.Option(help="prompt length")] = None,
+    loops: Annotated[int | None, typer.Option(min=1, help="of a model in a loop: how often it runs")] = None,
     prompts: Annotated[int, typer.Option(min=2, help="number of prompts")] = 1024,
     csv: Annotated[Path | None, typer.Option(help="also write the long table here")] = None,
     out: Out = RUNS,
@@ -134,7 +135,7 @@ def evaluate(
     """Measure a run on its own class, on a shifted one, or on another."""
     from icl.console import reading
 
-    typer.echo(reading.evaluate(name, out, on, shift or [], points, prompts, csv, as_json))
+    typer.echo(reading.evaluate(name, out, on, shift or [], points, loops, prompts, csv, as_json))
 
 
 @app.command()

@@ -127,11 +127,12 @@ def evaluate(
     on: str | None,
     shifts: Sequence[str],
     points: int | None,
+    loops: int | None,
     prompts: int,
     csv: Path | None,
     as_json: bool,
 ) -> str:
-    """A run measured on its own class, a shifted one, or another.
+    """A run measured on its own class, a shifted one, or another; a model in a loop also with other `loops`.
 
     `bayes` is exact under the law that is evaluated; `bayes of training` is Bayes under the law the model was trained
     on, where that differs.
@@ -141,6 +142,7 @@ def evaluate(
     from icl import custom, prng
     from icl import evaluation as measuring
     from icl import report as reports
+    from icl.models import attention_only, looped
 
     run = load(name, out)
     task: Any = run.task
@@ -155,6 +157,9 @@ def evaluate(
     for text in shifts:
         task = shift_family.parse(text).apply(task)
     predictors = reports.predictors(run, task)
+    if loops is not None:
+        alone = isinstance(run.model.network, attention_only.AttentionOnlyNetwork)
+        predictors["model"] = (attention_only if alone else looped).loop(run.model, loops)
     if task != run.task and run.task.bayes_kind.kind != "none":
         predictors["bayes of training"] = run.task.bayes
     table = measuring.evaluate(predictors, task, key=prng.stream(run.seed, "evaluation"), prompts=prompts)
@@ -165,7 +170,8 @@ def evaluate(
         table.to_csv(csv)
     if as_json:
         return table.to_json()
-    return f"{run.path.name} on {task.name}, {task.points} points, {prompts} prompts\n{table}"
+    often = "" if loops is None else f", {loops} loops"
+    return f"{run.path.name} on {task.name}, {task.points} points{often}, {prompts} prompts\n{table}"
 
 
 def _check_spaces(trained: Any, other: Any) -> None:

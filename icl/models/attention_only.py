@@ -96,10 +96,10 @@ class AttentionOnly(Stacked):
 
 def loop(learner: Learner, loops: int, damping: float | None = None) -> Learner:
     """The same recurrent weights applied another number of times, and with other damping if that is given. Raises
-    ValueError for a network whose layers have weights of their own."""
+    NotAvailable, a ValueError, for a network whose layers have weights of their own."""
     network = learner.network
     if not isinstance(network, AttentionOnlyNetwork) or network.loops is None:
-        raise ValueError("only a recurrent attention-only network can be applied another number of times")
+        raise NotAvailable("only a recurrent attention-only network can be applied another number of times")
     damping = network.damping if damping is None else damping
     if loops < 1:
         raise ValueError(f"loops must be at least 1, got {loops}")

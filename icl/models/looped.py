@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from function_classes.base import FunctionClass
+from function_classes.base import FunctionClass, NotAvailable
 from function_classes.fields import Problem, setting
 from icl.models.base import Learner, ModelConfig
 from icl.models.mixers.base import Place, Visible
@@ -271,11 +271,11 @@ def _apply(block: Block, x: Float[Array, "*B T E"], visible: Any) -> Float[Array
 
 
 def loop(learner: Learner, loops: int) -> Learner:
-    """The same weights with another number of loops. Raises ValueError for a network without a loop,
-    and for less than one loop."""
+    """The same weights with another number of loops. Raises NotAvailable, a ValueError, for a network without a loop,
+    ValueError for less than one loop."""
     network = learner.network
     if not isinstance(network, LoopedNetwork):
-        raise ValueError("only a looped network can be run for another number of loops")
+        raise NotAvailable("only a looped network can be run for another number of loops; train with --model looped")
     if loops < 1:
         raise ValueError(f"loops must be at least 1, got {loops}")
     rule = dataclasses.replace(network.rule, loops=loops)
