@@ -1,5 +1,7 @@
 """Functions drawn from a Gaussian process: the class of Mueller et al. 2022 (PFN) and Nguyen and Grover 2022 (TNP)."""
 
+import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -18,8 +20,8 @@ from function_classes.vectors import NoisyNumbers, VectorInputs
 # diagonal, in the generator and in the posterior alike, so that Bayes stays exact. With 1e-6 rounding adds a quarter to
 # a half to the squares of standardized residuals after 64 examples without noise; from 3e-6 on it is not seen there.
 NUGGET = 1e-5
-# The fold of a function's seed that draws its lengthscale: no input has this index.
-_NO_INPUT = 2**32 - 1
+# The folds of a function's seed that draw its lengthscale and its scale: no input has such an index.
+_NO_INPUT, _NOR_THIS = 2**32 - 1, 2**32 - 2
 
 
 class Draw(NamedTuple):
@@ -38,9 +40,9 @@ class GaussianProcess(VectorInputs, NoisyNumbers):
     noise is noise_std^2 + 1e-5 scale^2: float32 needs that nugget, and the generator adds it too: f itself is
     rough by so much. Papers that quote "noise 1e-4" mean the variance; `noise_std` is its root.
 
-    With `lengthscales` every prompt draws one of them uniformly (Nguyen and Grover draw from an interval), and Bayes is
-    the average of the processes over the grid, weighted by the evidence of the examples seen; its log predictive is
-    that of the mixture. The process with the true lengthscale is an oracle, better than Bayes.
+    With `lengthscales` every prompt draws one of them uniformly, and likewise with `scales` (Nguyen and Grover draw
+    both from intervals). Bayes is the average of the processes over the grid of both, weighted by the evidence of the
+    examples seen; its log predictive is that of the mixture. The process that was drawn, an oracle, is better.
 
     A function of infinitely many values is drawn where it is asked for: `evaluate` draws f at all its inputs jointly,
     given the values at the prompt's inputs, which come back unchanged. Values are exact within one call; two calls at
@@ -66,20 +68,39 @@ class GaussianProcess(VectorInputs, NoisyNumbers):
     lengthscales: tuple[float, ...] = setting(
         (), "grid of lengthscales, one drawn for every function; none: lengthscale", above=0, absent=()
     )
+    scales: tuple[float, ...] = setting(
+        (), "grid of scales, one drawn for every function; none: scale", above=0, absent=()
+    )
 
     @property
     def bayes_kind(self) -> BayesKind:
-        grid = f", averaged over {len(self.lengthscales)} lengthscales" if self.lengthscales else ""
+        grids = (self.lengthscales, "lengthscales"), (self.scales, "scales")
+        over = " x ".join(f"{len(grid)} {words}" for grid, words in grids if grid)
+        grid = f", averaged over {over}" if over else ""
         return BayesKind("exact", "conjugate Gaussian, with the generator's own nugget" + grid)
 
     @property
     def unread(self) -> frozenset[str]:
-        lengthscale = ("lengthscale",) if self.lengthscales else ()
-        return frozenset((*lengthscale, *(() if self.kernel == "periodic" else ("period",))))
+        drawn = ("lengthscale", self.lengthscales), ("scale", self.scales), ("period", self.kernel != "periodic")
+        return frozenset(name for name, instead in drawn if instead)
 
     @property
     def mean_square(self) -> Float[Array, ""]:
-        return jnp.asarray(self.scale**2, jnp.float32)
+        return jnp.mean(self.grid()[1] ** 2)
+
+    @property
+    def gridded(self) -> bool:
+        """Whether hyper-parameters are drawn."""
+        return bool(self.lengthscales or self.scales)
+
+    def grid(self) -> tuple[Float[Array, "M"], Float[Array, "M"]]:
+        """Lengthscale and scale of every process that a function may be drawn from; scales change fastest."""
+        lengths, scales = (jnp.asarray(grid, jnp.float32) for grid in self._grids)
+        return jnp.repeat(lengths, len(scales)), jnp.tile(scales, len(lengths))
+
+    def process(self, lengthscale: Number, scale: Number) -> "GaussianProcess":
+        """The class of the functions with these hyper-parameters."""
+        return dataclasses.replace(self, lengthscales=(), scales=(), lengthscale=lengthscale, scale=scale)
 
     def sample_latent(self, key: PRNGKeyArray) -> Draw:
         return Draw(jax.random.key_data(key), jnp.zeros((0, self.dim)), jnp.zeros(0))
@@ -90,7 +111,9 @@ class GaussianProcess(VectorInputs, NoisyNumbers):
         everything = jnp.concatenate([latent.xs, xs])
         start = jnp.concatenate([latent.values, jnp.zeros(new)])
         key = jax.random.wrap_key_data(latent.seed)
-        gram = self._covariance(everything, everything, self._drawn_lengthscale(key))
+        if self.gridded:
+            return self._drawn(key).evaluate(latent, xs)
+        gram = self._covariance(everything, everything)
         posterior = kernel_filter(gram, start, NUGGET * self.scale**2)
         noise = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(key, i)))(jnp.arange(decided, decided + new))
         white = jnp.concatenate([posterior.whitened[:decided], noise])
@@ -109,78 +132,82 @@ class GaussianProcess(VectorInputs, NoisyNumbers):
     def sample_outputs(self, latent: Draw, xs: Float[Array, "P D"], key: PRNGKeyArray) -> Float[Array, "P"]:
         return self.show(latent, xs, key).ys
 
-    def posterior(self, prompt: Prompt, lengthscale: Number | None = None) -> KernelPosterior:
-        """Mean and variance of f(x_k) before y_k is seen, and the factor behind them, at one lengthscale."""
-        return kernel_filter(self._covariance(prompt.xs, prompt.xs, lengthscale), prompt.ys, self._noise)
+    def posterior(self, prompt: Prompt) -> KernelPosterior:
+        """Mean and variance of f(x_k) before y_k is seen, and the factor behind them, where no grid is averaged."""
+        return kernel_filter(self._covariance(prompt.xs, prompt.xs), prompt.ys, self._noise)
 
     def components(self, prompt: Prompt) -> Components:
-        """What the process of every lengthscale of the grid says of y, (M, P)."""
+        """What every process of the grid says of y, (M, P)."""
 
-        def one(lengthscale: Float[Array, ""]) -> Components:
-            posterior = self.posterior(prompt, lengthscale)
-            variance = posterior.variance + self._noise
-            return Components(posterior.mean, variance, self._log_normal(prompt, posterior))
+        def one(lengthscale: Float[Array, ""], scale: Float[Array, ""]) -> Components:
+            task = self.process(lengthscale, scale)
+            posterior = task.posterior(prompt)
+            return Components(posterior.mean, posterior.variance + task._noise, task._log_normal(prompt, posterior))
 
-        return jax.vmap(one)(jnp.asarray(self.lengthscales))
+        return jax.vmap(one)(*self.grid())
 
     def lengthscale_posterior(self, prompt: Prompt) -> Float[Array, "P M"]:
         """P(lengthscale m of the grid | x_<k, y_<k) at every k."""
-        return jnp.exp(self._log_weights(self.components(prompt))).T
+        return jnp.sum(self._beliefs(prompt), 1).T
+
+    def scale_posterior(self, prompt: Prompt) -> Float[Array, "P M"]:
+        """P(scale m of the grid | x_<k, y_<k) at every k."""
+        return jnp.sum(self._beliefs(prompt), 0).T
 
     def bayes(self, prompt: Prompt) -> Prediction:
-        if self.lengthscales:
+        if self.gridded:
             found = self.components(prompt)
             return mixed_moments(self._log_weights(found), found.mean, found.variance)
         posterior = self.posterior(prompt)
         return Prediction(mean=posterior.mean, variance=posterior.variance + self._noise)
 
     def log_predictive(self, prompt: Prompt) -> Float[Array, "P"]:
-        if self.lengthscales:
+        if self.gridded:
             found = self.components(prompt)
             return mixed_log_predictive(self._log_weights(found), found.log_predictive)
         return self._log_normal(prompt, self.posterior(prompt))
 
     def predict_at(self, prompt: Prompt, k: Array | int, xs: Float[Array, "N D"]) -> Prediction:
-        """Mean and variance (N,) of y at N queries after the first k <= P examples, in one solve per lengthscale."""
-        if not self.lengthscales:
-            return self._predict_at(prompt, k, xs, None)
+        """Mean and variance (N,) of y at N queries after the first k <= P examples, in one solve per process."""
+        if not self.gridded:
+            cross, prior = self._covariance(prompt.xs, xs), self.scale**2 * jnp.ones(xs.shape[0])
+            mean, variance = kernel_predict(self.posterior(prompt), k, cross, prior)
+            return Prediction(mean=mean, variance=variance + self._noise)
         seen = jnp.arange(prompt.points)[None, :] < k
         evidence = jnp.sum(jnp.where(seen, self.components(prompt).log_predictive, 0.0), 1)
-        found = jax.vmap(lambda scale: self._predict_at(prompt, k, xs, scale))(jnp.asarray(self.lengthscales))
+        found = jax.vmap(lambda *drawn: self.process(*drawn).predict_at(prompt, k, xs))(*self.grid())
         assert found.mean is not None
         assert found.variance is not None
         weights = jnp.broadcast_to(jax.nn.log_softmax(evidence)[:, None], found.mean.shape)
         return mixed_moments(weights, found.mean, found.variance)
 
-    def _predict_at(
-        self, prompt: Prompt, k: Array | int, xs: Float[Array, "N D"], lengthscale: Number | None
-    ) -> Prediction:
-        cross = self._covariance(prompt.xs, xs, lengthscale)
-        prior = self.scale**2 * jnp.ones(xs.shape[0])
-        mean, variance = kernel_predict(self.posterior(prompt, lengthscale), k, cross, prior)
-        return Prediction(mean=mean, variance=variance + self._noise)
-
     def _log_weights(self, found: Components) -> Float[Array, "M P"]:
-        return running_log_weights(jnp.zeros(len(self.lengthscales)), found.log_predictive)
+        return running_log_weights(jnp.zeros(found.mean.shape[0]), found.log_predictive)
+
+    def _beliefs(self, prompt: Prompt) -> Float[Array, "L S P"]:
+        weights = jnp.exp(self._log_weights(self.components(prompt)))
+        return weights.reshape(*map(len, self._grids), -1)
 
     def _log_normal(self, prompt: Prompt, posterior: KernelPosterior) -> Float[Array, "P"]:
         prior = (self.scale**2 + self._noise) * jnp.ones(prompt.points)
         return log_normal(prompt.ys, posterior.mean, posterior.variance + self._noise, prior)
 
-    def _drawn_lengthscale(self, key: PRNGKeyArray) -> Number | None:
-        """Of the function with this seed; None where it is not drawn."""
-        if not self.lengthscales:
-            return None
+    def _drawn(self, key: PRNGKeyArray) -> "GaussianProcess":
+        """The process of the function with this seed."""
         # Values of the function are drawn from folds of the same seed with the index of their input.
-        index = jax.random.randint(jax.random.fold_in(key, _NO_INPUT), (), 0, len(self.lengthscales))
-        return jnp.asarray(self.lengthscales)[index]
+        lengthscale, scale = (
+            jnp.asarray(grid)[jax.random.randint(jax.random.fold_in(key, fold), (), 0, len(grid))]
+            for grid, fold in zip(self._grids, (_NO_INPUT, _NOR_THIS), strict=True)
+        )
+        return self.process(lengthscale, scale)
+
+    @property
+    def _grids(self) -> tuple[Sequence[Number], Sequence[Number]]:
+        return self.lengthscales or (self.lengthscale,), self.scales or (self.scale,)
 
     @property
     def _noise(self) -> Array | float:
         return self.noise_std**2 + NUGGET * self.scale**2
 
-    def _covariance(
-        self, a: Float[Array, "N D"], b: Float[Array, "M D"], lengthscale: Number | None = None
-    ) -> Float[Array, "N M"]:
-        own = self.lengthscale if lengthscale is None else lengthscale
-        return covariance(self.kernel, a, b, own, self.scale, self.period)
+    def _covariance(self, a: Float[Array, "N D"], b: Float[Array, "M D"]) -> Float[Array, "N M"]:
+        return covariance(self.kernel, a, b, self.lengthscale, self.scale, self.period)

@@ -90,7 +90,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     ),
     "gaussian-process": (
         {"dim": 2, "kernel": "matern-5/2", "lengthscale": 1.5, "scale": 2.0, "noise_std": 0.3},
-        {"lengthscales": (0.3, 1.5), "noise_std": 0.3, "kernel": "matern-3/2"},
+        {"lengthscales": (0.3, 1.5), "scales": (0.7, 1.4), "noise_std": 0.3, "kernel": "matern-3/2"},
         {"kernel": "periodic", "period": 1.7, "lengthscale": 0.9, "noise_std": 0.2},
     ),
     "haar": ({"levels": 2, "weight_std": 2.0, "noise_std": 0.5, "inputs": {"name": "uniform", "low": -0.5}},),

@@ -195,28 +195,42 @@ def test_a_smooth_function_at_hundreds_of_points_keeps_its_law(number):
 GRID = fc.get("gaussian-process", points=10, lengthscales=(0.2, 0.6, 2.0), noise_std=0.2, scale=1.3)
 
 
-def test_a_grid_of_lengthscales_is_averaged_by_evidence():
+BOTH = fc.get("gaussian-process", points=10, lengthscales=(0.3, 1.2), scales=(0.5, 1.0, 2.0), noise_std=0.2)
+
+
+@pytest.mark.parametrize(("task", "grids"), [(GRID, ((0.2, 0.6, 2.0), (1.3,))), (BOTH, ((0.3, 1.2), (0.5, 1.0, 2.0)))])
+def test_a_grid_is_averaged_by_evidence(task, grids):
     """Weights from the joint evidence of the first k labels, moments and log predictives of the mixture in float64;
     queries after k examples likewise."""
     program = jax.jit(
-        lambda p: (GRID.lengthscale_posterior(p), GRID.bayes(p), GRID.log_predictive(p), GRID.predict_at(p, 4, p.xs))
+        lambda p: (
+            task.lengthscale_posterior(p),
+            task.scale_posterior(p),
+            task.bayes(p),
+            task.log_predictive(p),
+            task.predict_at(p, 4, p.xs),
+        )
     )
-    noise = GRID.noise_std**2 + NUGGET * GRID.scale**2
+    pairs = [(length, scale) for length in grids[0] for scale in grids[1]]
+    noises = [task.noise_std**2 + NUGGET * scale**2 for _, scale in pairs]
     for seed in range(3):
-        prompt = GRID.sample(jax.random.key(seed))
-        weights, bayes, logs, queries = program(prompt)
-        grams = [kernel_matrix("rbf", prompt.xs, prompt.xs, length, 1.3, 1.0) for length in GRID.lengthscales]
+        prompt = task.sample(jax.random.key(seed))
+        lengths, scales, bayes, logs, queries = program(prompt)
+        grams = [kernel_matrix("rbf", prompt.xs, prompt.xs, *pair, 1.0) for pair in pairs]
+        both = list(zip(grams, noises, strict=True))
         evidence = []
         for k in range(11):
-            joint = [log_joint_normal(prompt.ys[:k], g[:k, :k] + noise * np.eye(k)) if k else 0.0 for g in grams]
-            evidence.append(np.logaddexp.reduce(joint) - np.log(3))
+            joint = [log_joint_normal(prompt.ys[:k], g[:k, :k] + s * np.eye(k)) if k else 0.0 for g, s in both]
+            evidence.append(np.logaddexp.reduce(joint) - np.log(len(pairs)))
             if k == 10:
                 break
             own = np.exp(np.array(joint) - np.logaddexp.reduce(joint))
-            np.testing.assert_allclose(weights[k], own, atol=1e-3)
+            table = own.reshape(len(grids[0]), len(grids[1]))
+            np.testing.assert_allclose(lengths[k], table.sum(1), atol=1e-3)
+            np.testing.assert_allclose(scales[k], table.sum(0), atol=1e-3)
             asked = range(10) if k == 4 else [k]
             for j in asked:
-                parts = [kernel_bayes(g[:k, :k], g[:k, j : j + 1], g[j, j], prompt.ys[:k], noise) for g in grams]
+                parts = [kernel_bayes(g[:k, :k], g[:k, j : j + 1], g[j, j], prompt.ys[:k], s) for g, s in both]
                 means, variances = (np.array([part[i][0] for part in parts]) for i in (0, 1))
                 mean = own @ means
                 variance = own @ (variances + (means - mean) ** 2)
@@ -227,22 +241,25 @@ def test_a_grid_of_lengthscales_is_averaged_by_evidence():
 
 
 def test_a_grid_of_one_is_the_process_and_draws_its_functions():
-    one, plain = (fc.get("gaussian-process", points=6, **f) for f in ({"lengthscales": (0.6,)}, {}))
+    one, plain = (fc.get("gaussian-process", points=6, **f) for f in ({"lengthscales": (0.6,), "scales": (1.0,)}, {}))
     a, b = one.sample(jax.random.key(0)), plain.sample(jax.random.key(0))
     np.testing.assert_array_equal(a.ys, b.ys)
     np.testing.assert_allclose(one.bayes(a).mean, plain.bayes(a).mean, atol=1e-5)
 
 
-def test_lengthscales_are_drawn_uniformly():
-    """Neighbors at distance d have covariance E k(d) over the grid, at fixed inputs."""
+@pytest.mark.parametrize("task", [GRID, BOTH])
+def test_hyper_parameters_are_drawn_uniformly(task):
+    """Neighbors at distance d have covariance E k(d) over the grid, at fixed inputs, and squares E k(0)."""
     xs = jnp.array([[0.0], [0.5]])
 
     @jax.jit
     @jax.vmap
     def draw(key):
-        return GRID.evaluate(GRID.sample_latent(key), xs)
+        return task.evaluate(task.sample_latent(key), xs)
 
     values = np.asarray(draw(jax.random.split(jax.random.key(1), 20_000)), np.float64)
-    products = values[:, 0] * values[:, 1]
-    expected = np.mean([1.69 * np.exp(-(0.5**2) / (2 * length**2)) for length in GRID.lengthscales])
-    assert abs(products.mean() - expected) < 5 * products.std() / np.sqrt(20_000)
+    square = float(task.mean_square)
+    assert square == pytest.approx(np.mean(np.square(task.scales or (task.scale,))), rel=1e-6)
+    alike = np.mean([np.exp(-(0.5**2) / (2 * length**2)) for length in task.lengthscales])
+    for products, expected in ((values[:, 0] * values[:, 1], square * alike), (values[:, 0] ** 2, square)):
+        assert abs(products.mean() - expected) < 5 * products.std() / np.sqrt(20_000)
