@@ -66,7 +66,8 @@ class Head(eqx.Module):
 
 @HeadConfig.registry.add("mean")
 class Mean(HeadConfig):
-    """Numbers: the mean, trained by squared error. Symbols: a softmax of logits; signs: one logit each."""
+    """Numbers and vectors of them: the mean, trained by squared error, which states no density. Symbols: a softmax of
+    logits; signs: one logit each."""
 
     def refuses(self, task: FunctionClass) -> str | None:
         return None

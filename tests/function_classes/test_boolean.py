@@ -193,15 +193,23 @@ def test_function_priors():
 
 # Accuracy of the posterior averaged over prompts: t, expected, and the standard error of the table.
 TABLES = {
-    "sparse-parity": ({"dim": 10}, 0.005, ((2, 0.608), (5, 0.795), (8, 0.959), (12, 0.997))),
-    "majority": ({"dim": 8}, 0.01, ((0, 0.719), (2, 0.745), (4, 0.807), (8, 0.885), (12, 0.938))),
+    "sparse-parity": (
+        {"dim": 10},
+        0.005,
+        ((2, 0.608), (4, 0.721), (5, 0.795), (6, 0.873), (8, 0.959), (12, 0.997), (15, 1.0)),
+    ),
+    "majority": (
+        {"dim": 8},
+        0.01,
+        ((0, 0.719), (2, 0.745), (4, 0.807), (8, 0.885), (12, 0.938), (16, 0.97), (20, 0.987), (30, 0.998)),
+    ),
 }
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_accuracy_of_bayes(name):
     fields, given, table = TABLES[name]
-    task = fc.get(name, points=13, **fields)
+    task = fc.get(name, points=table[-1][0] + 1, **fields)
     prompts = task.batch(jax.random.key(2), 1500)
     best = np.exp(np.asarray(jax.jit(jax.vmap(task.bayes))(prompts).log_probs, np.float64)).max(-1)
     for t, expected in table:

@@ -39,12 +39,15 @@ TABLE = {
     4: (0.771, 0.429, 0.746, 0.479),
     8: (0.891, 0.203, 0.867, 0.242),
     12: (0.948, 0.097, 0.931, 0.127),
+    16: (0.976, 0.046, 0.960, 0.072),
+    20: (0.987, 0.026, 0.972, 0.052),
+    24: (0.994, 0.013, 0.979, 0.038),
 }
 
 
 def test_accuracy_of_conjunctions():
     """Bayes' own probabilities in place of hits, for both predictors."""
-    task = fc.get("conjunction", dim=8, points=13)
+    task = fc.get("conjunction", dim=8, points=25)
     prompts = task.batch(jax.random.key(1), 800)
     run = jax.jit(jax.vmap(lambda p: (task.bayes(p).log_probs, task.version_space(p).log_probs)))
     bayes, version = (np.asarray(a, np.float64) for a in run(prompts))
