@@ -2,7 +2,7 @@
 
 Contract tests run over registries. By default a share of the members runs that rotates from day to day: a third, or
 about six where there are many (all of them with fewer than six). Where the whole suite is asked for, a quarter of
-the files of `FAMILIES` runs a day too: closed forms of one family each, which nothing but a change of that family breaks.
+the files of `FAMILIES` runs a day too: closed forms of a family, which nothing but a change of that family breaks.
 `--full` runs all, `--day N` repeats the share of the day that the report header names.
 """
 
