@@ -21,6 +21,9 @@ def report(
         raise ConfigError([Problem("--equal", f"unknown size {equal!r}{nearest(equal, ranking.EQUAL)}")])
     known = set(MixerConfig.registry.names())
     if file is not None:
+        if not file.exists():
+            near = nearest(str(file), known)
+            raise ConfigError([Problem(str(file), f"no such file; a registered mixer is named with --only{near}")])
         custom.load(file)
     names = list(MixerConfig.registry.names())
     chosen = [name for name in names if name not in LEFT_OUT]

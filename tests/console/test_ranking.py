@@ -1,6 +1,7 @@
 """`icl rank`: cards of few steps, a mixer of the user's, and what is refused."""
 
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -98,5 +99,7 @@ def test_unknown_mixers_and_files_without_one_are_refused(tmp_path):
     empty.write_text("")
     with pytest.raises(ConfigError, match="registers no mixer"):
         report(empty, None, 1, 1, "parameters", None, False)
-    with pytest.raises(ConfigError, match="no such file"):
-        report(tmp_path / "none.py", None, 1, 1, "parameters", None, False)
+    with pytest.raises(
+        ConfigError, match="no such file; a registered mixer is named with --only; did you mean 'mamba'"
+    ):
+        report(Path("mamb"), None, 1, 1, "parameters", None, False)
