@@ -63,7 +63,7 @@ class ScaleTask(FieldShift):
     changes = ("weight_std", "scale")
     value: float = setting(2.0, "factor on the function", above=0)
 
-    def new(self, old: float) -> Any:
+    def new(self, old: Any) -> Any:
         return old * self.value
 
     def change(self, task: FunctionClass) -> FunctionClass:

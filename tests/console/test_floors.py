@@ -16,8 +16,8 @@ PLACE = Place(width=E, heads=H, depth=1, length=T)
     [
         # 3 gates of tokens and of the hidden state and a read-out; some 40 operations for every unit.
         ("gru", 2 * 7 * E * E, 40 * E),
-        # 4 maps, and scores and sums of half of the tokens; two operations for a score and its weight.
-        ("linear", 2 * 4 * E * E + 2 * T * E, 4 * H * T),
+        # 4 maps; of a step v k' added to S, and S q.
+        ("linear", 2 * 4 * E * E + 2 * 2 * E * E // H, 4 * E),
         # 4 maps, the products of two steps of E / H: S k, v k' and S q.
         ("gated-linear-attention", 2 * (5 * E * E + 2 * 16 * E) + 2 * 3 * E * E // H, 3 * E * E // H + 40 * E),
         ("identity", 0, 0),

@@ -133,7 +133,10 @@ def test_float_fields_are_data(case):
 def unread(case: Case, index: int) -> bool:
     """Fields that make no difference, of the class, of those it is made of, and of their inputs."""
     path = jax.tree_util.tree_flatten_with_path(case.task)[0][index][0]
-    names = set(case.task.unread)
+    part, names = case.task, set(case.task.unread)
+    for step in path[:-1]:
+        part = getattr(part, step.name) if hasattr(step, "name") else part[step.idx]
+        names |= part.unread if isinstance(part, FunctionClass) else set()
     if getattr(case.task, "link", "") == "threshold":
         names |= {"std"}
     if case.task.name == "convex-combination" and len(path) > 1:
