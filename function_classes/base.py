@@ -146,6 +146,15 @@ class FunctionClass(Fields):
         return frozenset()
 
     @property
+    def mixed(self) -> tuple["FunctionClass", ...]:
+        """The classes a prompt of a mixture may come from. A shifted mixture is the mixture of the shifted ones."""
+        return ()
+
+    def with_mixed(self, classes: tuple["FunctionClass", ...]) -> "FunctionClass":
+        """The mixture of other classes, at the same probabilities."""
+        raise NotAvailable(f"{self.name} is no mixture")
+
+    @property
     def believers(self) -> dict[str, "FunctionClass"]:
         """Classes with the same prompts whose Bayes predictor is a curve of its own beside this one's, such as that of
         someone who does not know what kind of prompt comes; by name."""

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from function_classes.base import FunctionClass, NotAvailable
 from function_classes.fields import setting
-from function_classes.shifts import Shift, components
+from function_classes.shifts import Shift
 from function_classes.spaces import Nothing, Real
 from function_classes.wrapped import Wrapped
 
@@ -25,9 +25,8 @@ class FieldShift(Shift):
         for name in self.changes:
             if name in task.unread:
                 raise NotAvailable(f"{self.name} changes {name}, which makes no difference to {task.name} as it is set")
-        parts = components(task)
-        if parts:
-            return dataclasses.replace(task, classes=tuple(self.apply(one) for one in parts))
+        if task.mixed:
+            return task.with_mixed(tuple(self.apply(one) for one in task.mixed))
         return self.change(task)
 
     def change(self, task: FunctionClass) -> FunctionClass:

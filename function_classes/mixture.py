@@ -91,6 +91,13 @@ class Mixture(FunctionClass):
         return self.classes[0].steps
 
     @property
+    def mixed(self) -> tuple[FunctionClass, ...]:
+        return self.classes
+
+    def with_mixed(self, classes: tuple[FunctionClass, ...]) -> "Mixture":
+        return dataclasses.replace(self, classes=classes)
+
+    @property
     def unread(self) -> frozenset[str]:
         return frozenset(("weight_std", "weight_mean", "scale") if self.unit_variance else ())
 

@@ -21,6 +21,7 @@ NODES = 256
 # standard deviations of y), variance (relative) and log predictive (nats) err by less than 1e-4 at up to 300 examples.
 # Rounding of y - w'x adds what it adds in every class: up to 1e-3 where levels are 1 / 500 of w'x, more below.
 ERROR = 1e-3
+WHERE = "float32 adds more where s is below |w'x| / 500"
 
 
 class NoiseLaw(Fields):
@@ -62,7 +63,9 @@ class InverseGamma(NoiseLaw):
 
     @property
     def grid_kind(self) -> BayesKind:
-        return BayesKind("quadrature", f"trapezoids in log s, {NODES} nodes between quantiles of the law", ERROR)
+        return BayesKind(
+            "quadrature", f"trapezoids in log s, {NODES} nodes between quantiles of the law; {WHERE}", ERROR
+        )
 
     def grid_problems(self) -> Iterable[Problem]:
         low, high = self.shapes
@@ -140,7 +143,7 @@ class UniformNoise(Interval):
 
     @property
     def grid_kind(self) -> BayesKind:
-        return BayesKind("quadrature", f"{NODES} Gauss-Legendre nodes in log s", ERROR)
+        return BayesKind("quadrature", f"{NODES} Gauss-Legendre nodes in log s; {WHERE}", ERROR)
 
     @property
     def mean_variance(self) -> Float[Array, ""]:

@@ -6,7 +6,6 @@ gives a function class with its own `bayes`, exact under the shifted law; `task.
 under the training law. The two are different floors.
 """
 
-import dataclasses
 from typing import Any, ClassVar
 
 import jax
@@ -52,9 +51,8 @@ class InputShift(Shift):
         return ""
 
     def apply(self, task: FunctionClass) -> FunctionClass:
-        parts = components(task)
-        if parts:
-            return dataclasses.replace(task, classes=tuple(self.apply(one) for one in parts))
+        if task.mixed:
+            return task.with_mixed(tuple(self.apply(one) for one in task.mixed))
         reason = _fixed_inputs(task) or self.refuses(task)
         if reason:
             raise NotAvailable(f"{self.name} cannot change {task.name}: {reason}")
@@ -120,12 +118,6 @@ class Subspace(InputShift):
 def needs_two_coordinates(task: FunctionClass) -> str:
     """Empty, or why a shift of directions means nothing for a class with one input coordinate."""
     return "at least two input coordinates are needed, it has 1; try scale-inputs" if task.x_space.shape == (1,) else ""
-
-
-def components(task: FunctionClass) -> tuple[FunctionClass, ...]:
-    """The classes that a prompt of a mixture may come from: a shifted mixture is the mixture of its shifted classes."""
-    found = getattr(task, "classes", ())
-    return found if isinstance(found, tuple) else ()
 
 
 def _fixed_inputs(task: FunctionClass) -> str:

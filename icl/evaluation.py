@@ -62,11 +62,7 @@ def evaluate(
 def reduce(result: Errors, normalization: Normalization = "auto") -> Table:
     """The table of errors that are already there."""
     risk = None if result.null is None else float(np.nanmean(null_risk(result)))
-    name, divisor = normalize(result.task, risk, normalization)
-    # By position; the last is that of the average over positions, which has position -1.
-    divisors = np.full(result.weights.shape[1] + 1, divisor)
-    if name == "per_character":
-        divisors[:-1] = _characters(result.task)
+    name, divisors = normalize(result.task, risk, normalization)
     ones, draws, rows = np.ones_like(divisors), _Resampled(result.weights), []
     for predictor in result.predictors:
         for metric, values in _metrics(result, predictor):
@@ -126,9 +122,20 @@ def _metrics(result: Errors, predictor: str) -> Iterator[tuple[str, np.ndarray]]
                 yield "median_squared_error", np.where(scored, values, np.nan)
 
 
-def normalize(task: FunctionClass, risk: float | None, wanted: str = "auto") -> tuple[str, float]:
-    """The name of the normalization of errors on a class and what they are divided by; `risk` is the mean null risk.
+def normalize(task: FunctionClass, risk: float | None, wanted: str = "auto") -> tuple[str, np.ndarray]:
+    """The name of the normalization of errors on a class and what they are divided by at every position; the last of
+    these P + 1 numbers is for the average over positions, whose position is -1. `risk` is the mean null risk.
     ValueError where it does not fit the class."""
+    wanted, divisor = _normalization(task, risk, wanted)
+    if wanted != "per_character":
+        return wanted, np.full(task.points + 1, divisor)
+    tokens: Any = task
+    found = jax.jit(lambda key: tokens.mean_characters(key, TEXTS))(prng.stream(0, "evaluation"))
+    return wanted, np.append(np.asarray(found, float), np.mean(found))
+
+
+def _normalization(task: FunctionClass, risk: float | None, wanted: str) -> tuple[str, float]:
+    """The name, and the number that errors are divided by where it is one for all positions."""
     inputs, nats, tokens = task.x_space, categorical(task.y_space), hasattr(task, "mean_characters")
     if wanted == "auto":
         vectors = isinstance(inputs, Real | Signs) and len(inputs.shape) == 1
@@ -138,7 +145,7 @@ def normalize(task: FunctionClass, risk: float | None, wanted: str = "auto") -> 
     if wanted == "per_character":
         if not tokens:
             raise ValueError(f"per_character needs tokens of several characters, as tokenized has; not {task.name}")
-        return wanted, float(_characters(task).mean())
+        return wanted, np.nan
     if nats or wanted == "raw":
         return wanted, 1.0
     if wanted == "nats":
@@ -150,13 +157,6 @@ def normalize(task: FunctionClass, risk: float | None, wanted: str = "auto") -> 
     if inputs.features == 0:
         raise ValueError(f"per_dim needs inputs, {task.name} is a stream; use raw or per_null")
     return wanted, float(inputs.features)
-
-
-def _characters(task: FunctionClass) -> np.ndarray:
-    """(P,) mean characters of the token at every position."""
-    tokens: Any = task
-    found = jax.jit(lambda key: tokens.mean_characters(key, TEXTS))(prng.stream(0, "evaluation"))
-    return np.asarray(found, float)
 
 
 class _Resampled:

@@ -136,7 +136,8 @@ def identify(predictor: Predictor, task: FunctionClass, *, key: PRNGKeyArray, pr
     means = {name: float(values.mean()) for name, values in compared.items()}
     nearest = min(means, key=means.__getitem__)
     alike = [name for name in compared if name != nearest and compare.alike(compared[name], compared[nearest])]
-    unit, divisor = normalize(task, compare.null)
+    unit, divisors = normalize(task, compare.null)
+    divisor = float(divisors[-1])
     intervals = {name: _divide(mean_interval(values, compare.draws), divisor) for name, values in distances.items()}
     fits = [dataclasses.replace(fit, distance=_divide(fit.distance, divisor)) for fit in fits]
     return Identification(tuple(fits), intervals, nearest, tuple(alike), unit, prompts, reasons)
