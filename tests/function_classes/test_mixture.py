@@ -2,6 +2,7 @@
 
 import dataclasses
 from functools import partial
+from itertools import product
 from math import comb
 
 import jax
@@ -119,6 +120,34 @@ def test_laws_of_inputs_are_weighed_whatever_their_field_and_order(law, fields, 
             weights = np.exp(logs - np.logaddexp.reduce(logs, 0))
             np.testing.assert_allclose(belief(prompt).T, weights, atol=1e-4)
             assert not np.any(np.isnan(jax.tree.leaves(task.bayes(prompt))[0]))
+
+
+def test_conjunctions_with_other_densities_against_all_their_functions():
+    """p(x, y | class) = sum_f p(f) prod_j p(x_j | f) 1[f(x_j) = y_j]: inputs that are forced tell f, the free ones the
+    class."""
+    fields = ({"plus": 0.3, "literal": 0.4, "forced": 0.5}, {"plus": 0.8, "literal": 0.6, "forced": 0.2})
+    classes = tuple(fc.get("conjunction", dim=2, points=5, **one) for one in fields)
+    task = fc.get("mixture", points=5, classes=classes, probabilities=(0.4, 0.6))
+    belief = jax.jit(task.component_posterior)
+    for seed in range(6):
+        prompt = task.sample(jax.random.key(seed))
+        xs, ys = np.asarray(prompt.xs, float), np.asarray(prompt.ys)
+        weights = np.stack([p * joint(xs, ys, **one) for p, one in zip((0.4, 0.6), fields, strict=True)])
+        np.testing.assert_allclose(belief(prompt).T, weights / weights.sum(0), atol=1e-4)
+
+
+def joint(xs, ys, plus, literal, forced):
+    """p(x_0..x_k, y_<k) at every k, by all conjunctions of two variables."""
+    free, total = np.where(xs > 0, plus, 1 - plus), np.zeros(len(ys))
+    for f in map(np.array, product((-1, 0, 1), repeat=2)):
+        mass = np.prod(np.where(f == 0, 1 - literal, literal / 2))
+        for k, (x, y) in enumerate(zip(xs, ys, strict=True)):
+            holds = np.all((f == 0) | (f == x))
+            satisfied = holds * np.prod(np.where(f != 0, 1.0, free[k]))
+            mass = mass * ((1 - forced) * np.prod(free[k]) + forced * satisfied)
+            total[k] += mass
+            mass = mass * ((y > 0) == holds)
+    return total
 
 
 def test_inputs_that_no_class_can_draw_say_nothing():
