@@ -1,7 +1,7 @@
 """What every test runs under: strict dtypes and ranks, warnings as errors, executed annotations, two CPU devices.
 
 Contract tests run over registries. By default a share of the members runs that rotates from day to day: a third, or
-about six where there are many (all of them with fewer than six). Where the whole suite is asked for, a quarter of
+about five where there are many (all of them with fewer than six). Where the whole suite is asked for, a sixth of
 the files of `FAMILIES` runs a day too: closed forms of a family, which nothing but a change of that family breaks.
 `--full` runs all, `--day N` repeats the share of the day that the report header names.
 """
@@ -33,7 +33,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 pytest.register_assert_rewrite("tests.harness")
 
 # Members of one registry whose contracts run in one run, where there are many.
-MEMBERS = 6
+MEMBERS = 5
 # Maps of memory above which a test process forgets its compiled programs.
 MAPS = int(os.environ.get("ICL_TEST_MAPS", 25_000))
 
@@ -73,7 +73,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         files = sorted(
             {item.path for item in items if item.path.parent.name == folder and item.path.name not in always}
         )
-        today = set(files[current_day(config) % 4 :: 4])
+        today = set(files[current_day(config) % 6 :: 6])
         left += [item for item in items if item.path in set(files) - today]
     out = {id(item) for item in left}
     kept = [item for item in items if id(item) not in out]
