@@ -47,6 +47,9 @@ FAMILIES = {
 }
 
 
+LONG = ("test_commands.py", "test_session.py", "test_readme.py", "test_notebook.py", "test_identify.py")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run the contract tests of every registered member")
     parser.addoption("--day", type=int, help="which share of the members runs without --full")
@@ -78,7 +81,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     out = {id(item) for item in left}
     kept = [item for item in items if id(item) not in out]
     config.hook.pytest_deselected(items=left)
-    items[:] = kept
+    # A worker takes a file at a time: the long ones first, or the last keeps one worker busy alone.
+    items[:] = sorted(kept, key=lambda item: item.path.name not in LONG)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -110,6 +110,11 @@ def test_questions_about_runs(undisturbed):
         (["evaluate", "last", "--on", "markov", *here], 2, spaces + "nothing (a stream), y one of 3 symbols"),
         (["evaluate", "last", "--on", "nosuch", *here], 2, "unknown function class 'nosuch'; choose from"),
         (["evaluate", "last", "--points", "0", *here], 2, "points: must be at least 1, got 0"),
+        (
+            ["evaluate", "last", "--loops", "2", *here],
+            2,
+            "only a looped network can be run for another number of loops",
+        ),
         (["evaluate", "last", "--prompts", "1", *here], 2, "'--prompts'"),
         (["evaluate", "last", "--shift", "scale=2", *here], 2, "unknown shift 'scale'; did you mean 'scale-task'?"),
         (["fork", "last", "--at", "18", *here], 2, f"{run} has no checkpoint at step 18; the nearest is at step 20"),
