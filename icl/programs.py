@@ -22,12 +22,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 BLOCK = 256
 
 
-def options() -> dict[str, int] | None:
+def options() -> dict[str, int | bool] | None:
     """Compiler options of programs that run few times on a CPU, where compiling is most of the wait: LLVM's first
-    level compiles random bits and scans three to five times faster than its third, and they run as fast."""
+    level compiles random bits and scans three to five times faster than its third, and they run as fast. So does the
+    older emitter of fused loops, which has no pipeline of its own for every fusion."""
     if jax.default_backend() != "cpu" or "backend_optimization_level" in os.environ.get("XLA_FLAGS", ""):
         return None
-    return {"xla_backend_optimization_level": 1}
+    chosen: dict[str, int | bool] = {"xla_backend_optimization_level": 1}
+    # An option that XLA does not know is an error, and this one comes and goes with its versions.
+    return chosen | ({"xla_cpu_use_fusion_emitters": False} if jax.__version_info__[:2] == (0, 10) else {})
 
 
 def compiled(function: F) -> F:

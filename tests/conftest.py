@@ -7,14 +7,22 @@ the files of `FAMILIES` runs a day too: closed forms of a family, which nothing 
 """
 
 import datetime
+import gc
+import importlib.metadata
 import os
 import tempfile
 from pathlib import Path
 
-# Tests compile far longer than they run: level 0 halves their time. Values given in the environment come last and win.
-os.environ["XLA_FLAGS"] = (
-    "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0 "
-    "--xla_llvm_disable_expensive_passes=true " + os.environ.get("XLA_FLAGS", "")
+# Tests compile far longer than they run: level 0 halves their time, and the older emitter of fused loops, which lowers
+# them all at once, halves it again. An unknown flag ends the process, and XLA's come and go with its versions. Values
+# given in the environment come last and win.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0",
+        "--xla_llvm_disable_expensive_passes=true --xla_cpu_parallel_codegen_split_count=1",
+        "--xla_cpu_use_fusion_emitters=false" if importlib.metadata.version("jaxlib").startswith("0.10.") else "",
+        os.environ.get("XLA_FLAGS", ""),
+    ]
 )
 
 import jax
@@ -32,12 +40,15 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 pytest.register_assert_rewrite("tests.harness")
 
+# Traced programs are many objects that live as long as their process: to look for cycles among them took a tenth of it.
+gc.set_threshold(50_000, 20, 20)
+
 # Members of one registry whose contracts run in one run, where there are many.
 MEMBERS = 5
 # Maps of memory above which a test process forgets its compiled programs.
 MAPS = int(os.environ.get("ICL_TEST_MAPS", 25_000))
 
-
+TESTS = Path(__file__).parent
 # Folders with a file for every family, and the files there that always run.
 FAMILIES = {
     "function_classes": {"test_contract.py", "test_golden.py", "test_shifts.py", "test_linear.py", "test_markov.py"},
@@ -45,8 +56,7 @@ FAMILIES = {
     "models": {"test_mixers.py", "test_learner.py", "test_looped.py", "test_variants.py", "test_heads.py"},
     "probes": {"test_probes.py", "test_page.py"},
 }
-
-
+# Files that run for a minute or so.
 LONG = ("test_commands.py", "test_session.py", "test_readme.py", "test_notebook.py", "test_identify.py")
 
 
@@ -67,22 +77,25 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"contracts, and families where the whole suite runs: a share, --day {current_day(config)}; --full runs all"
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out the families of other days, unless files were named."""
-    if config.getoption("--full") or config.option.file_or_dir:
-        return
-    left: list[pytest.Item] = []
-    for folder, always in FAMILIES.items():
-        files = sorted(
-            {item.path for item in items if item.path.parent.name == folder and item.path.name not in always}
-        )
-        today = set(files[current_day(config) % 6 :: 6])
-        left += [item for item in items if item.path in set(files) - today]
-    out = {id(item) for item in left}
-    kept = [item for item in items if id(item) not in out]
-    config.hook.pytest_deselected(items=left)
-    # A worker takes a file at a time: the long ones first, or the last keeps one worker busy alone.
-    items[:] = sorted(kept, key=lambda item: item.path.name not in LONG)
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leaves out the families of other days, unless files were named. Nobody imports them then."""
+    folder, name = collection_path.parent, collection_path.name
+    if folder.parent != TESTS or folder.name not in FAMILIES or name in FAMILIES[folder.name]:
+        return None
+    if config.getoption("--full") or config.option.file_or_dir or not name.startswith("test_"):
+        return None
+    files = sorted(path.name for path in folder.glob("test_*.py") if path.name not in FAMILIES[folder.name])
+    return True if name not in files[current_day(config) % 6 :: 6] else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A worker takes a file at a time: the long ones first, or the last keeps one worker busy alone."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
+def pytest_sessionfinish() -> None:
+    """What is left goes with the process: to search all of it for cycles at the end took half a minute."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="module")
