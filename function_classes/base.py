@@ -9,7 +9,7 @@ anything revealed later.
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
@@ -210,8 +210,11 @@ class FunctionClass(Fields):
         return self.sample_prompt(self.sample_latent(task), prompt)
 
     def batch(self, key: PRNGKeyArray, n: int) -> Prompt:
-        """`n` prompts, each about its own task, stacked along a new first axis. Prompt i depends on (key, i) alone."""
-        return jax.vmap(lambda i: self.sample(jax.random.fold_in(key, i)))(jnp.arange(n))
+        """`n` prompts, each about its own task, stacked along a new first axis. Prompt i depends on (key, i) alone.
+
+        One compiled program for every class, its fields and `n`.
+        """
+        return _batch(as_data(self), key, n)
 
     def bayes(self, prompt: Prompt) -> Prediction:
         """The posterior predictive under this very generator. The length comes from the prompt."""
@@ -252,6 +255,19 @@ def get(name: str, /, **fields: Any) -> Any:
     Raises ConfigError for an unknown name or field, with the nearest valid one.
     """
     return FunctionClass.registry.get(name, **fields)
+
+
+T = TypeVar("T")
+
+
+def as_data(tree: T) -> T:
+    """The same tree with Python floats as arrays: under `filter_jit` a float would be a constant."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, float) if isinstance(leaf, float) else leaf, tree)
+
+
+@eqx.filter_jit
+def _batch(task: FunctionClass, key: PRNGKeyArray, n: int) -> Prompt:
+    return jax.vmap(lambda i: task.sample(jax.random.fold_in(key, i)))(jnp.arange(n))
 
 
 def _traced(value: Any) -> bool:

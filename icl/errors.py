@@ -10,9 +10,9 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from function_classes.base import FunctionClass, NotAvailable, Prediction, Predictor, Prompt
+from function_classes.base import FunctionClass, NotAvailable, Prediction, Predictor, Prompt, as_data
 from function_classes.spaces import Space
-from icl.programs import as_data, call, compiled, draw, predict
+from icl.programs import call, compiled, draw, predict
 from icl.references.base import Reference
 from icl.scoring import categorical, log_density, null_error, score, weights
 

@@ -14,9 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from function_classes.base import FunctionClass, Prediction, Prompt
+from function_classes.base import FunctionClass, Prediction, Prompt, as_data
 
-T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 BLOCK = 256
@@ -47,11 +46,6 @@ def compiled(function: F) -> F:
         return build()(*args, **kwargs)
 
     return cast(F, call)
-
-
-def as_data(tree: T) -> T:
-    """The same tree with Python floats as float32 arrays: under `filter_jit` a float would be a constant."""
-    return jax.tree.map(lambda leaf: jnp.float32(leaf) if isinstance(leaf, float) else leaf, tree)
 
 
 @compiled

@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from function_classes.base import FunctionClass, Prompt
+from function_classes.base import FunctionClass, Prompt, as_data
 from function_classes.fields import setting
 from icl import taps
 from icl.evaluation import CLIP
 from icl.models import Learner
-from icl.programs import as_data, compiled
+from icl.programs import compiled
 from icl.references.calibration import fold
 from icl.references.gradient_descent import STEPS, GradientDescent
 from icl.references.newton import Newton

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from function_classes.base import FunctionClass, Predictor, Prompt
+from function_classes.base import FunctionClass, Predictor, Prompt, as_data
 from function_classes.fields import setting
 from icl import references
 from icl.errors import settle
-from icl.programs import as_data, call, compiled
+from icl.programs import call, compiled
 from icl.queries import predict_at
 from icl.references.base import LinearPredictor
 from icl.resampling import mean_intervals, resamples

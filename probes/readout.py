@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from function_classes.base import FunctionClass, NotAvailable, Prompt
+from function_classes.base import FunctionClass, NotAvailable, Prompt, as_data
 from function_classes.fields import setting
 from icl import taps
 from icl.models import Learner
-from icl.programs import as_data, compiled
+from icl.programs import compiled
 from icl.resampling import mean_intervals, resamples
 from icl.tables import Table
 from icl.training.optimizers import Adam

@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from function_classes.base import FunctionClass, Predictor, Prompt
+from function_classes.base import FunctionClass, Predictor, Prompt, as_data
 from icl import references, taps
 from icl.errors import run, settle
 from icl.models.base import Learner
-from icl.programs import as_data, call, compiled
+from icl.programs import call, compiled
 from icl.references.base import LinearPredictor
 from icl.resampling import mean_intervals, resamples
 from icl.tables import Table

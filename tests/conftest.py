@@ -8,28 +8,19 @@ the files of `FAMILIES` runs a day too: closed forms of a family, which nothing 
 
 import datetime
 import gc
-import importlib.metadata
 import os
 import tempfile
 from pathlib import Path
-
-# Tests compile far longer than they run: level 0 halves their time, and the older emitter of fused loops, which lowers
-# them all at once, halves it again. An unknown flag ends the process, and XLA's come and go with its versions. Values
-# given in the environment come last and win.
-os.environ["XLA_FLAGS"] = " ".join(
-    [
-        "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0",
-        "--xla_llvm_disable_expensive_passes=true --xla_cpu_parallel_codegen_split_count=1",
-        "--xla_cpu_use_fusion_emitters=false" if importlib.metadata.version("jaxlib").startswith("0.10.") else "",
-        os.environ.get("XLA_FLAGS", ""),
-    ]
-)
 
 import jax
 import pytest
 from jaxtyping import install_import_hook
 
 import tests.typecheck  # noqa: F401 (the hook below finds the checker among loaded modules)
+from tests.compiling import FAST
+
+# Tests compile far longer than they run. Flags are read when the backend starts; those given come last and win.
+os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=2 {FAST} {os.environ.get('XLA_FLAGS', '')}"
 
 install_import_hook(["function_classes", "icl"], "tests.typecheck.typechecked")
 

@@ -13,10 +13,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from function_classes.base import FunctionClass, Prediction, Prompt
+from function_classes.base import FunctionClass, Prediction, Prompt, as_data
 from function_classes.spaces import Space
 from icl import prng
-from icl.programs import as_data
 from icl.references.base import Reference
 from icl.scoring import categorical
 

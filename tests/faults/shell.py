@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.compiling import FAST
+
 ROOT = Path(__file__).parents[2]
-FAST = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 PROGRAMS = Path(tempfile.gettempdir()) / "icl-tests-compilation-cache" / "commands"
 SIZES = "--depth 1 --width 8 --heads 2 --batch 8 --points 4 --steps 30 --prompts 16 --optimizer adam"
 TINY = [

@@ -7,7 +7,7 @@ import pytest
 
 import function_classes as fc
 from function_classes import ConfigError
-from function_classes.inputs import InputLaw
+from function_classes.inputs import InputLaw, Uniform
 from function_classes.posteriors import linear_filter
 from tests.function_classes.twins import linear_bayes, linear_evidence
 
@@ -35,6 +35,18 @@ def test_excess_of_bayes(batch):
         margin = 4 * excess.std(0) / np.sqrt(8192) + np.linspace(0.006, 0.0015, 16)
         assert np.all(np.abs(excess.mean(0) - TABLE) < margin)
     assert abs(posterior.variance.mean() / 8 - 0.345) < 0.006
+
+
+def test_largest_eigenvalue_of_uniform_inputs():
+    """[mc] mean of that of X'X at dim 10 over the number of examples, which bounds the rate of gradient descent."""
+    for half, means in ((0.5, {10: 2.54, 25: 4.54, 50: 7.5, 100: 12.9}), (1.0, {10: 10.2})):
+        task = fc.get("linear-regression", dim=10, points=max(means), inputs=Uniform(-half, half))
+        xs = np.asarray(task.batch(jax.random.key(6), 4000).xs, np.float64)
+        for seen, mean in means.items():
+            found = np.linalg.eigvalsh(xs[:, :seen].mT @ xs[:, :seen])[:, -1]
+            assert found.mean() == pytest.approx(mean, rel=0.01), seen
+            if (half, seen) == (0.5, 10):
+                assert np.quantile(found, 0.99) == pytest.approx(3.5, rel=0.03)
 
 
 def test_posterior_and_evidence_equal_the_float64_twin(batch):

@@ -9,7 +9,7 @@ from scipy.stats import halfnorm, norm
 import function_classes as fc
 from icl.config import Config
 from icl.models import ModelConfig
-from icl.models.heads import HeadConfig
+from icl.models.heads import BarPrediction, HeadConfig
 from icl.training.engine import Program
 from tests.harness import Interventions
 
@@ -75,6 +75,18 @@ def test_bars_are_one_law():
     mean = np.trapezoid(grid * density, grid)
     np.testing.assert_allclose(found.mean[0], mean, rtol=1e-2, atol=1e-2)
     np.testing.assert_allclose(found.variance[0], np.trapezoid((grid - mean) ** 2 * density, grid), rtol=1e-2)
+
+
+@pytest.mark.parametrize(("width", "nats"), [(1.0, 0.0400), (0.5, 0.0103), (0.25, 0.0026)])
+def test_what_bars_cost_a_gaussian(width, nats):
+    """[calc] the masses of N(0, 1) on bars of one width cost (width^2 / 24) nats more than its density."""
+    edges = np.arange(-8, 8 + width / 2, width)
+    masses = np.diff(norm.cdf(edges))
+    ys = np.linspace(-7, 7, 28_001)
+    logs, borders = (np.broadcast_to(a, (ys.size, a.size)) for a in (np.log(masses), edges))
+    stated = BarPrediction(log_masses=jnp.float32(logs), edges=jnp.float32(borders)).log_density(jnp.float32(ys))
+    excess = np.trapezoid(norm.pdf(ys) * (norm.logpdf(ys) - np.asarray(stated, float)), ys)
+    assert excess == pytest.approx(nats, abs=1e-4)
 
 
 def test_borders_are_not_trained():

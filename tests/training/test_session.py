@@ -17,6 +17,7 @@ from icl.runs import checkpoints
 from icl.runs.directory import State
 from icl.runs.errors import Diverged, NotFound
 from icl.training.session import expand, extend, fork, run_all, sweep, train
+from tests.compiling import FAST
 
 TINY = {"depth": 1, "width": 8, "heads": 2, "batch": 8, "log_every": 5, "validation_prompts": 8}
 TINY |= {"checkpoint_every": "5", "optimizer": "adam"}
@@ -85,7 +86,7 @@ sys.exit(run_all(configs, root=sys.argv[1], watch=watch).outcome.exit_code)
 
 def process(root: Path, task: str, settings: dict, stop: int = -1, number: int = 0, seeds: int = 1) -> int:
     code = PROCESS.format(task=task, settings=settings, stop=stop, signal=number, seeds=seeds)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": FAST}
     environment |= {"JAX_COMPILATION_CACHE_DIR": str(PROGRAMS), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2"}
     return subprocess.run([sys.executable, "-c", code, str(root)], timeout=240, env=environment).returncode
 
