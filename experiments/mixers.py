@@ -107,7 +107,7 @@ EXPERIMENT = Experiment(
     question="What can every way of mixing tokens learn in context, at equal parameters after an equal budget?",
     scales={
         "smoke": lambda: _configs(FEW, 2, 8),
-        "cpu": lambda: _configs(every_mixer(), 2, 1000),
+        "cpu": lambda: _configs(every_mixer(), 5, 1000),
     },
     measures={
         "nothing-without-mixing": nothing_without_mixing,
