@@ -211,9 +211,7 @@ class FunctionClass(Fields):
 
     def batch(self, key: PRNGKeyArray, n: int) -> Prompt:
         """`n` prompts, each about its own task, stacked along a new first axis. Prompt i depends on (key, i) alone.
-
-        One compiled program for every class, its fields and `n`.
-        """
+        One compiled program draws them, for all values of the class's numbers."""
         return _batch(as_data(self), key, n)
 
     def bayes(self, prompt: Prompt) -> Prediction:

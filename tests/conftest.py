@@ -12,6 +12,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import jax
 import pytest
 from jaxtyping import install_import_hook
@@ -30,6 +31,10 @@ jax.config.update("jax_compilation_cache_dir", str(Path(tempfile.gettempdir()) /
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 pytest.register_assert_rewrite("tests.harness")
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 # Traced programs are many objects that live as long as their process: to look for cycles among them took a tenth of it.
 gc.set_threshold(50_000, 20, 20)

@@ -89,12 +89,13 @@ def test_shuffled_prompts_are_the_same_examples_in_all_orders():
     task = shifts.parse("shuffled-order").apply(plain)
     prompts = task.batch(jax.random.key(5), 6000)
     made = jax.vmap(lambda i: _unshuffled(plain, task, jax.random.fold_in(jax.random.key(5), i)))(jnp.arange(6000))
-    place = np.argmax(np.asarray(prompts.ys)[:, :, None] == np.asarray(made.ys)[:, None, :], 2)
+    # Compiled on their own, the same numbers may be rounded otherwise.
+    place = np.abs(np.asarray(prompts.ys)[:, :, None] - np.asarray(made.ys)[:, None, :]).argmin(2)
     counts = np.stack([(place == k).mean(0) for k in range(4)])
     np.testing.assert_allclose(counts, 0.25, atol=5 * np.sqrt(0.25 * 0.75 / 6000))
     for name in ("xs", "targets"):
         moved = np.stack([a[p] for a, p in zip(np.asarray(getattr(made, name)), place, strict=True)])
-        np.testing.assert_array_equal(moved, getattr(prompts, name))
+        np.testing.assert_allclose(moved, getattr(prompts, name), rtol=1e-5, atol=1e-6)
 
 
 def _unshuffled(plain, task, key):
