@@ -9,7 +9,7 @@ anything revealed later.
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Shaped
 
-from function_classes.fields import Fields
+from function_classes.fields import Fields, as_data
 from function_classes.registry import Registry
 from function_classes.spaces import Nothing, Signs, Space, Symbols
 
@@ -211,7 +211,7 @@ class FunctionClass(Fields):
 
     def batch(self, key: PRNGKeyArray, n: int) -> Prompt:
         """`n` prompts, each about its own task, stacked along a new first axis. Prompt i depends on (key, i) alone.
-        One compiled program draws them, for all values of the class's numbers."""
+        One compiled program draws them, for all values of the class's float fields."""
         return _batch(as_data(self), key, n)
 
     def bayes(self, prompt: Prompt) -> Prediction:
@@ -253,14 +253,6 @@ def get(name: str, /, **fields: Any) -> Any:
     Raises ConfigError for an unknown name or field, with the nearest valid one.
     """
     return FunctionClass.registry.get(name, **fields)
-
-
-T = TypeVar("T")
-
-
-def as_data(tree: T) -> T:
-    """The same tree with Python floats as arrays: under `filter_jit` a float would be a constant."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, float) if isinstance(leaf, float) else leaf, tree)
 
 
 @eqx.filter_jit

@@ -16,10 +16,12 @@ import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import equinox as eqx
+import jax
 import jax.core
+import jax.numpy as jnp
 
 from function_classes.problems import ConfigError as ConfigError
 from function_classes.problems import Problem as Problem
@@ -27,6 +29,7 @@ from function_classes.problems import join as join
 from function_classes.problems import nearest as nearest
 
 FLOAT32_MAX = 3.4028234e38
+T = TypeVar("T")
 _MISSING: Any = dataclasses.MISSING
 UNSTATED: Any = object()
 
@@ -279,3 +282,8 @@ def build(cls: type[Fields], values: Mapping[str, Any]) -> Any:
 def settings(cls: type[Fields]) -> tuple[dataclasses.Field, ...]:
     """The fields of a class, in order: name, type, default, and `metadata["rule"]` with its documentation."""
     return dataclasses.fields(cls)
+
+
+def as_data(tree: T) -> T:
+    """The same tree with Python floats as arrays: under `filter_jit` a float would be a constant."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, float) if isinstance(leaf, float) else leaf, tree)

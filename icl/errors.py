@@ -10,7 +10,8 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from function_classes.base import FunctionClass, NotAvailable, Prediction, Predictor, Prompt, as_data
+from function_classes.base import FunctionClass, NotAvailable, Prediction, Predictor, Prompt
+from function_classes.fields import as_data
 from function_classes.spaces import Space
 from icl.programs import call, compiled, draw, predict
 from icl.references.base import Reference

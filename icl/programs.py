@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from function_classes.base import FunctionClass, Prediction, Prompt, as_data
+from function_classes.base import FunctionClass, Prediction, Prompt
+from function_classes.fields import as_data
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from function_classes.base import FunctionClass, Prompt, as_data
-from function_classes.fields import setting
+from function_classes.base import FunctionClass, Prompt
+from function_classes.fields import as_data, setting
 from icl import taps
 from icl.evaluation import CLIP
 from icl.models import Learner

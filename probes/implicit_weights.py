@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from function_classes.base import FunctionClass, Predictor, Prompt, as_data
-from function_classes.fields import setting
+from function_classes.base import FunctionClass, Predictor, Prompt
+from function_classes.fields import as_data, setting
 from icl import references
 from icl.errors import settle
 from icl.programs import call, compiled

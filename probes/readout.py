@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from function_classes.base import FunctionClass, NotAvailable, Prompt, as_data
-from function_classes.fields import setting
+from function_classes.base import FunctionClass, NotAvailable, Prompt
+from function_classes.fields import as_data, setting
 from icl import taps
 from icl.models import Learner
 from icl.programs import compiled

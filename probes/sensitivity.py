@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from function_classes.base import FunctionClass, Predictor, Prompt, as_data
+from function_classes.base import FunctionClass, Predictor, Prompt
+from function_classes.fields import as_data
 from icl import references, taps
 from icl.errors import run, settle
 from icl.models.base import Learner

@@ -90,7 +90,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_sessionfinish() -> None:
-    """What is left goes with the process: to search all of it for cycles at the end took half a minute."""
+    """What is left goes with the process: pytest would search all of it for cycles at the end."""
     gc.freeze()
 
 

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from function_classes.base import FunctionClass, NotAvailable, Prediction, Predictor, Prompt, as_data
-from function_classes.fields import Fields
+from function_classes.base import FunctionClass, NotAvailable, Prediction, Predictor, Prompt
+from function_classes.fields import Fields, as_data
 from function_classes.plain import dump
 from function_classes.registry import Registry
 from function_classes.spaces import Nothing, Real, Signs, Symbols

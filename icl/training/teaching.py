@@ -13,7 +13,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from function_classes.base import FunctionClass, Prediction, Prompt, as_data
+from function_classes.base import FunctionClass, Prediction, Prompt
+from function_classes.fields import as_data
 from function_classes.spaces import Space
 from icl import prng
 from icl.references.base import Reference

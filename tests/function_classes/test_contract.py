@@ -55,6 +55,39 @@ def same_bits(a, b) -> bool:
     return all(np.asarray(x).tobytes() == np.asarray(y).tobytes() for x, y in pairs)
 
 
+def test_a_batch_is_one_program_for_all_numbers():
+    """Another number of the class is data; another count or whole number is another program."""
+    traced = []
+
+    class Counted(FunctionClass):
+        points: int = 3
+        scale: float = 1.0
+        x_space = Real((1,))
+        y_space = Real()
+
+        def sample_latent(self, key):
+            traced.append(self.points)
+            return self.scale * jax.random.normal(key)
+
+        def sample_inputs(self, latent, key):
+            return jax.random.normal(key, (self.points, 1))
+
+        def evaluate(self, latent, xs):
+            return latent * xs[:, 0]
+
+    key = jax.random.key(0)
+    one, two = (Counted(scale=scale).batch(key, 4) for scale in (1.0, 2.0))
+    assert traced == [3]
+    assert one.ys.dtype == jnp.float32
+    np.testing.assert_allclose(two.ys, 2 * one.ys, rtol=1e-6)
+    alone = Counted(scale=2.0).sample(jax.random.fold_in(key, 3))
+    np.testing.assert_allclose(two.ys[3], alone.ys, rtol=1e-6)
+    assert traced == [3, 3]
+    Counted(points=5).batch(key, 4)
+    Counted().batch(key, 2)
+    assert traced == [3, 3, 5, 3]
+
+
 def test_variants_belong_to_registered_classes():
     assert set(VARIANTS) <= set(fc.names())
 
