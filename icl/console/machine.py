@@ -62,7 +62,7 @@ def matmul_rate() -> float:
     size = 1024
     product = jax.jit(lambda a: a @ a)
     matrix = jnp.full((size, size), 0.5 / size)
-    return 2 * size**3 / _best(lambda: product(matrix), 3)
+    return 2 * size**3 / best(lambda: product(matrix), 3)
 
 
 @functools.lru_cache(maxsize=8)
@@ -73,10 +73,10 @@ def copy_rate(numbers: int) -> float:
 
     copy = jax.jit(lambda a: a + 1)
     array = jnp.zeros(numbers, jnp.float32)
-    return 2 * array.nbytes / _best(lambda: copy(array), 10)
+    return 2 * array.nbytes / best(lambda: copy(array), 10)
 
 
-def _best(function: Callable[[], Any], repeat: int) -> float:
+def best(function: Callable[[], Any], repeat: int) -> float:
     """Least seconds of several calls after a first one."""
     function().block_until_ready()
     seconds = []

@@ -56,6 +56,11 @@ def affine(
     return flat.reshape(*x.shape[:-1], weight.shape[-1])
 
 
+def beside(vector: Float[Array, "*n"], x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """A vector or matrix with as many leading axes of size 1 as it needs to be added to x along its last axes."""
+    return vector.reshape((1,) * (x.ndim - vector.ndim) + vector.shape)
+
+
 def uniform_linear(inputs: int, outputs: int, *, key: PRNGKeyArray) -> Linear:
     """Weights and biases U[-1/sqrt(fan_in), 1/sqrt(fan_in)], as read-in and read-out have in Garg et al. 2022."""
     bound = 1 / math.sqrt(max(inputs, 1))

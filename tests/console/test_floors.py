@@ -1,8 +1,10 @@
 """Floors of mixers: operations counted from programs against those written down."""
 
+import jax
+import jax.numpy as jnp
 import pytest
 
-from icl.console.floors import floor
+from icl.console.floors import count, floor, form_floor
 from icl.models.mixers import MixerConfig
 from icl.models.mixers.base import Place
 from icl.models.mixers.operations import operations
@@ -35,3 +37,27 @@ def test_a_floor_counts_what_is_longer(monkeypatch):
         monkeypatch.setattr("icl.console.floors.copy_rate", lambda numbers, rate=copy: rate)
         slower = 3 * operations(config, PLACE) if matmul < copy else 4 * 5 * E * T
         assert floor(config, PLACE, batch=7) == pytest.approx(7 * slower)
+
+
+def test_work_is_counted_with_loops_and_without_what_only_moves_numbers():
+    def program(a, b):
+        once = jnp.exp(a) @ b
+        step = lambda carry, _: (carry @ b + carry, jnp.sum(carry.T))  # noqa: E731
+        return jax.lax.scan(jax.checkpoint(step), once, length=5)
+
+    work = count(jax.jit(program), jnp.zeros((3, 4)), jnp.zeros((4, 4)))
+    assert {shapes: times for (shapes, _), times in work.products.items()} == {
+        (((3, 4), "float32"), ((4, 4), "float32")): 6
+    }
+    assert work.elementary == 12
+    assert work.quick == 5 * (12 + 12)
+    backward = count(jax.grad(lambda a: jnp.sum(a @ a.T)), jnp.zeros((3, 4)))
+    assert sum(backward.products.values()) == 3
+
+
+def test_the_floor_of_a_form_adds_products_and_operations(monkeypatch):
+    monkeypatch.setattr("icl.console.floors._product_seconds", lambda operands, dimensions: 1.0)
+    monkeypatch.setattr("icl.console.floors._chain_seconds", lambda elementary: 0.5 if elementary else 0.25)
+    monkeypatch.setattr("icl.console.floors.copy_rate", lambda numbers: 1e12)
+    a = jnp.zeros((2, 2))
+    assert form_floor(lambda a: jnp.exp(a @ a) + a, (a,), PLACE, 1) == pytest.approx(1 + 4 * 0.5 + 4 * 0.25)

@@ -34,5 +34,5 @@ def test_large_pools_are_interpolated_without_a_list_of_pairs():
     task = fc.get("interpolated-pool", dim=2, points=3, pool_size=2**15)
     assert task.bayes_kind.kind == "none"
     assert task.sample(jax.random.key(0)).ys.shape == (3,)
-    with pytest.raises(fc.NotAvailable, match="1073709056 pairs of tasks"):
+    with pytest.raises(fc.NotAvailable, match=r"about 10\^9 pairs of tasks"):
         task.candidates()

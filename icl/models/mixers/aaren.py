@@ -42,9 +42,9 @@ class AarenMixer(Recurrence):
         self.output = Linear(width, width, initial_std(place.init, width, place.depth), key=output)
         self.heads = place.heads
 
-    def inputs(self, entered: Float[Array, "T E"], x: Float[Array, "T E"]):
-        key, value = (a.reshape(a.shape[0], self.heads, -1) for a in jnp.split(self.projection(entered), 2, -1))
-        return jnp.einsum("thk,hk->th", key, self.query), value
+    def inputs(self, entered: Float[Array, "*B T E"], x: Float[Array, "*B T E"]):
+        key, value = (a.reshape(*a.shape[:-1], self.heads, -1) for a in jnp.split(self.projection(entered), 2, -1))
+        return jnp.einsum("...hk,hk->...h", key, self.query), value
 
     def parallel(self, parts):
         scores, values = by_head(parts[0]), by_head(parts[1])
@@ -65,5 +65,5 @@ class AarenMixer(Recurrence):
         total, weighted = old * total + new, old[:, None] * weighted + new[:, None] * value
         return (top, total, weighted), weighted / total[:, None]
 
-    def leave(self, outs: Float[Array, "T H K"], x: Float[Array, "T E"]) -> Float[Array, "T E"]:
-        return self.output(outs.reshape(outs.shape[0], -1))
+    def leave(self, outs: Float[Array, "*B T H K"], x: Float[Array, "*B T E"]) -> Float[Array, "*B T E"]:
+        return self.output(outs.reshape(*outs.shape[:-2], -1))

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from function_classes.fields import Fields
 from function_classes.registry import Registry
-from icl.models.mixers.fork import Fork, Visible, after
+from icl.models.mixers.fork import Fork, Visible, after, needs_fork
 from icl.models.mixers.order import Order
 from icl.models.parts import Init
 
@@ -55,7 +55,8 @@ class Mixer(eqx.Module):
     def batched(
         self, x: Float[Array, "B T E"], visible: Visible | None, rows: tuple[int, ...] | None
     ) -> Float[Array, "B R E"]:
-        """The same for a batch, for training: only the outputs at `rows` are needed (None: all)."""
+        """The same for a batch, for training: only the outputs at `rows` are needed (None: all). Maps of single tokens
+        are to be one matrix product over the batch: the backward pass of a `vmap` of small ones takes twice as long."""
         mixed = jax.vmap(lambda one: self(one, visible))(x)
         return mixed if rows is None else mixed[:, np.asarray(rows)]
 
@@ -76,6 +77,23 @@ class Mixer(eqx.Module):
         seen, count = state
         seen = jax.lax.dynamic_update_index_in_dim(seen, x.astype(seen.dtype), count, 0)
         return jax.lax.dynamic_index_in_dim(self(seen), count, 0, keepdims=False), (seen, count + 1)
+
+
+class CausalMixer(Mixer):
+    """A mixer that honours no mask but a `Fork`. `mixed` is written once, for a sequence and for a batch of them."""
+
+    def mixed(self, x: Float[Array, "*B T E"], fork: Fork | None) -> Float[Array, "*B T E"]:
+        """The outputs in causal order, or along a fork."""
+        raise NotImplementedError
+
+    def __call__(self, x: Float[Array, "T E"], visible: Visible | None = None) -> Float[Array, "T E"]:
+        return self.mixed(x, needs_fork(visible))
+
+    def batched(
+        self, x: Float[Array, "B T E"], visible: Visible | None, rows: tuple[int, ...] | None
+    ) -> Float[Array, "B R E"]:
+        mixed = self.mixed(x, needs_fork(visible))
+        return mixed if rows is None else mixed[:, np.asarray(rows)]
 
 
 class MixerConfig(Fields):
@@ -101,19 +119,29 @@ class MixerConfig(Fields):
 
 
 def causal_only(
-    mix: Callable[[Float[Array, "T E"]], Float[Array, "T E"]], x: Float[Array, "T E"], fork: Fork | None = None
-) -> Float[Array, "T E"]:
+    mix: Callable[[Float[Array, "*B T E"]], Float[Array, "*B T E"]], x: Float[Array, "*B T E"], fork: Fork | None = None
+) -> Float[Array, "*B T E"]:
     """mix(x) for a causal map made of matrix products, where 0 times a later NaN would be NaN: rows that are not finite
     are 0 for the products, and NaN is what they and all rows that continue them give."""
     finite = jnp.all(jnp.isfinite(x), -1)
-    mixed = mix(jnp.where(finite[:, None], x, 0))
+    spoiled = vmapped(lambda finite: _spoiled(finite, fork), x.ndim - 2)(finite)
+    return jnp.where(spoiled[..., None], jnp.nan, mix(jnp.where(finite[..., None], x, 0)))
+
+
+def _spoiled(finite: Bool[Array, "T"], fork: Fork | None) -> Bool[Array, "T"]:
+    """Which rows are not finite or continue one that is not."""
     if fork is None:
-        spoiled = jnp.cumsum(~finite) > 0
-    else:
-        trunk, leaves = fork.split(~finite)
-        trunk = jnp.cumsum(trunk) > 0
-        spoiled = jnp.concatenate([trunk, after(trunk, jnp.asarray(False), fork) | leaves])
-    return jnp.where(spoiled[:, None], jnp.nan, mixed)
+        return jnp.cumsum(~finite) > 0
+    trunk, leaves = fork.split(~finite)
+    trunk = jnp.cumsum(trunk) > 0
+    return jnp.concatenate([trunk, after(trunk, jnp.asarray(False), fork) | leaves])
+
+
+def vmapped(function: Callable[..., PyTree], times: int) -> Callable[..., PyTree]:
+    """The function over so many leading axes."""
+    for _ in range(times):
+        function = jax.vmap(function)
+    return function
 
 
 def reset(state: PyTree, fresh: PyTree, where: Bool[Array, ""]) -> PyTree:

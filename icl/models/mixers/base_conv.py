@@ -1,11 +1,13 @@
 """BaseConv: a learned long convolution times a linear map, the simplest gated convolution (Arora et al. 2023)."""
 
+import functools
+
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from icl.models.mixers.base import Mixer, MixerConfig, Place, Visible
+from icl.models.mixers.base import CausalMixer, Mixer, MixerConfig, Place, vmapped
 from icl.models.mixers.convolution import EXACT, causal_convolution
-from icl.models.mixers.fork import needs_fork
+from icl.models.mixers.fork import Fork
 from icl.models.parts import Linear, initial_std
 
 
@@ -26,7 +28,7 @@ class BaseConv(MixerConfig):
         return BaseConvMixer(place, key=key)
 
 
-class BaseConvMixer(Mixer):
+class BaseConvMixer(CausalMixer):
     """Filters hold `length` taps."""
 
     exact_length = EXACT
@@ -49,5 +51,6 @@ class BaseConvMixer(Mixer):
     def width(self) -> int:
         return self.filters.shape[1]
 
-    def __call__(self, x: Float[Array, "T E"], visible: Visible | None = None) -> Float[Array, "T E"]:
-        return self.output(causal_convolution(self.filters[: x.shape[0]], x, needs_fork(visible)) * self.gate(x))
+    def mixed(self, x: Float[Array, "*B T E"], fork: Fork | None) -> Float[Array, "*B T E"]:
+        convolve = functools.partial(causal_convolution, self.filters[: x.shape[-2]], fork=fork)
+        return self.output(vmapped(convolve, x.ndim - 2)(x) * self.gate(x))

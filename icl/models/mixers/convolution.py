@@ -15,15 +15,15 @@ EXACT = 256
 def causal_convolution(
     kernel: Float[Array, "L E"], u: Float[Array, "T E"], fork: Fork | None = None
 ) -> Float[Array, "T E"]:
-    """Cost O(T^2 E) up to 256 tokens, O(T log T E) beyond. What is not finite makes its channel NaN from there on, and
-    leaves earlier outputs alone: bit-equal up to 256 tokens, up to rounding beyond. Of a fork, what a leaf continues is
-    one lag further from it than from its own last token: L = trunk + 1 taps at least."""
+    """Cost O(T^2 E) up to 256 tokens, O(T log T E) beyond. A token that is not finite makes all outputs NaN from there
+    on, and leaves earlier ones alone: bit-equal up to 256 tokens, up to rounding beyond. Of a fork, what a leaf
+    continues is one lag further from it than from its own last token: L = trunk + 1 taps at least."""
     if fork is not None:
         trunk, leaves = fork.split(u)
         before = causal_convolution(kernel[1 : fork.trunk + 1], trunk)
         own = kernel[0][None] * leaves + after(before, jnp.zeros_like(u[0]), fork)
         return jnp.concatenate([causal_convolution(kernel[: fork.trunk], trunk), own])
-    length, finite = u.shape[0], jnp.isfinite(u)
+    length, finite = u.shape[0], jnp.all(jnp.isfinite(u), -1, keepdims=True)
     u = jnp.where(finite, u, 0)
     if length <= EXACT:
         mixed = jnp.einsum("tse,se->te", toeplitz(kernel), u)

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from function_classes.fields import setting
 from icl.models.mixers.base import Mixer, MixerConfig, Place
 from icl.models.mixers.fast_weights import FastWeights, FastWeightsConfig, by_head, chunked, decays, unit
-from icl.models.parts import Linear, initial_std
+from icl.models.parts import Linear, beside, initial_std
 
 # Tokens that one triangular system holds.
 CHUNK = 16
@@ -69,7 +69,7 @@ class DeltaMixer(FastWeights):
         self.log_rate = jnp.log(jnp.linspace(1.0, 16.0, place.heads)) if gated else None
         self.largest = largest
 
-    def inputs(self, entered: Float[Array, "T C"], x: Float[Array, "T E"]):
+    def inputs(self, entered: Float[Array, "*B T C"], x: Float[Array, "*B T E"]):
         query, key, value = self.split(entered)
         rate, *forget = jnp.split(self.rates(x), 2 if self.log_rate is not None else 1, -1)
         write = self.largest * jax.nn.sigmoid(rate)
@@ -77,7 +77,7 @@ class DeltaMixer(FastWeights):
             keep = jnp.zeros_like(write)
         else:
             # Softplus starts near .05, so that a head keeps half of a memory for 1 to 14 tokens.
-            keep = -jnp.exp(self.log_rate)[None] * jax.nn.softplus(forget[0] - 3.0)
+            keep = -beside(jnp.exp(self.log_rate), write) * jax.nn.softplus(forget[0] - 3.0)
         return unit(query), unit(key), value, write, keep
 
     def parallel(self, parts):

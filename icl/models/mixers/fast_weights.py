@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from icl.models.mixers.base import MixerConfig, Place
 from icl.models.mixers.recurrence import Recurrence, ShortConvolution
 from icl.models.mixers.softmax import refuse_heads
-from icl.models.parts import Linear, initial_std
+from icl.models.parts import Linear, beside, initial_std
 from icl.taps import tap
 
 
@@ -35,7 +35,7 @@ class RMSNorm(eqx.Module):
 
     def __call__(self, x: Float[Array, "*n K"]) -> Float[Array, "*n K"]:
         root = jax.lax.rsqrt(jnp.mean(x**2, -1, keepdims=True) + 1e-5)
-        return x * root * self.scale.reshape((1,) * (x.ndim - 1) + (-1,))
+        return x * root * beside(self.scale, x)
 
 
 class FastWeights(Recurrence):
@@ -72,21 +72,20 @@ class FastWeights(Recurrence):
         """K, of a head."""
         return self.output.weight.shape[0] // self.heads
 
-    def enter(self, x: Float[Array, "T E"]) -> Float[Array, "T C"]:
+    def enter(self, x: Float[Array, "*B T E"]) -> Float[Array, "*B T C"]:
         return self.projection(x)
 
-    def split(self, entered: Float[Array, "T C"]) -> list[Float[Array, "T H K"]]:
+    def split(self, entered: Float[Array, "*B T C"]) -> list[Float[Array, "*B T H K"]]:
         """Queries, keys and values."""
-        return [a.reshape(a.shape[0], self.heads, -1) for a in jnp.split(entered, 3, -1)]
+        return [a.reshape(*a.shape[:-1], self.heads, -1) for a in jnp.split(entered, 3, -1)]
 
     def start(self) -> Float[Array, "H K K"]:
         return jnp.zeros((self.heads, self.size, self.size), self.output.weight.dtype)
 
-    def leave(self, outs: Float[Array, "T H K"], x: Float[Array, "T E"]) -> Float[Array, "T E"]:
-        mixed = tap(jnp.swapaxes(outs, 0, 1), "heads")
-        mixed = jnp.swapaxes(mixed, 0, 1)
+    def leave(self, outs: Float[Array, "*B T H K"], x: Float[Array, "*B T E"]) -> Float[Array, "*B T E"]:
+        mixed = jnp.swapaxes(tap(jnp.swapaxes(outs, -3, -2), "heads"), -3, -2)
         mixed = mixed if self.norm is None else self.norm(mixed)
-        mixed = mixed.reshape(outs.shape[0], -1)
+        mixed = mixed.reshape(*outs.shape[:-2], -1)
         return self.output(mixed if self.gate is None else mixed * jax.nn.silu(self.gate(x)))
 
 

@@ -58,10 +58,10 @@ class Cell(Recurrence):
         self.hidden = eqx.tree_at(lambda m: m.weight, blank, orthogonal)
         self.output = Linear(hidden, place.width, initial_std(place.init, hidden, place.depth), key=output)
 
-    def inputs(self, entered: Float[Array, "T E"], x: Float[Array, "T E"]) -> Float[Array, "T G"]:
+    def inputs(self, entered: Float[Array, "*B T E"], x: Float[Array, "*B T E"]) -> Float[Array, "*B T G"]:
         return self.token(entered)
 
-    def leave(self, outs: Float[Array, "T N"], x: Float[Array, "T E"]) -> Float[Array, "T E"]:
+    def leave(self, outs: Float[Array, "*B T N"], x: Float[Array, "*B T E"]) -> Float[Array, "*B T E"]:
         return self.output(outs)
 
     @property

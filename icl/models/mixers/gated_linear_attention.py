@@ -41,7 +41,7 @@ class GatedLinearMixer(FastWeights):
         self.down = Linear(place.width, rank, initial_std(place.init, place.width), bias=False, key=down)
         self.up = Linear(rank, place.width, initial_std(place.init, rank), key=up)
 
-    def inputs(self, entered: Float[Array, "T C"], x: Float[Array, "T E"]):
+    def inputs(self, entered: Float[Array, "*B T C"], x: Float[Array, "*B T E"]):
         query, key, value = self.split(entered)
         decay = jnp.exp(jax.nn.log_sigmoid(self.up(self.down(x))) / TEMPER).reshape(query.shape)
         return query * self.size**-0.5, key, value, decay

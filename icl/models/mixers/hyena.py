@@ -1,5 +1,6 @@
 """Hyena: long convolutions whose filters are small networks of the lag, with gates between them (Poli et al. 2023)."""
 
+import functools
 import math
 
 import equinox as eqx
@@ -9,11 +10,11 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.fields import Problem, setting
-from icl.models.mixers.base import Mixer, MixerConfig, Place, Visible
+from icl.models.mixers.base import CausalMixer, Mixer, MixerConfig, Place, vmapped
 from icl.models.mixers.convolution import EXACT, causal_convolution
-from icl.models.mixers.fork import needs_fork
+from icl.models.mixers.fork import Fork
 from icl.models.mixers.recurrence import depthwise
-from icl.models.parts import Linear, initial_std, uniform_linear
+from icl.models.parts import Linear, beside, initial_std, uniform_linear
 
 # Filters are down to this share of their size after the share fast .. slow of the longest length.
 _TARGET, _FAST, _SLOW = 1e-2, 0.3, 1.5
@@ -51,7 +52,7 @@ class Hyena(MixerConfig):
         return HyenaMixer(place, self.order, self.codes, self.hidden, self.frequency, key=key)
 
 
-class HyenaMixer(Mixer):
+class HyenaMixer(CausalMixer):
     """The network of the filters is shared by all of them but for its last layer."""
 
     exact_length = EXACT
@@ -104,10 +105,10 @@ class HyenaMixer(Mixer):
         taps = taps / math.sqrt(self.length)
         return jnp.swapaxes(taps.reshape(length, -1, self.width), 0, 1)
 
-    def __call__(self, x: Float[Array, "T E"], visible: Visible | None = None) -> Float[Array, "T E"]:
-        length, projected, fork = x.shape[0], self.projection(x), needs_fork(visible)
-        v, *gates = jnp.split(depthwise(self.short, projected, fork), self.skip.shape[0] + 2, -1)
-        for taps, skip, gate in zip(self.filters(length), self.skip, gates, strict=False):
+    def mixed(self, x: Float[Array, "*B T E"], fork: Fork | None) -> Float[Array, "*B T E"]:
+        v, *gates = jnp.split(depthwise(self.short, self.projection(x), fork), self.skip.shape[0] + 2, -1)
+        for taps, skip, gate in zip(self.filters(x.shape[-2]), self.skip, gates, strict=False):
             v = gate * v
-            v = causal_convolution(taps.astype(x.dtype), v, fork) + skip[None] * v
+            convolve = functools.partial(causal_convolution, taps.astype(x.dtype), fork=fork)
+            v = vmapped(convolve, x.ndim - 2)(v) + beside(skip, v) * v
         return self.output(gates[-1] * v)

@@ -68,10 +68,10 @@ class MambaMixer(Recurrence):
     def convolution(self) -> ShortConvolution:
         return self.short
 
-    def enter(self, x: Float[Array, "T E"]) -> Float[Array, "T C"]:
+    def enter(self, x: Float[Array, "*B T E"]) -> Float[Array, "*B T C"]:
         return jnp.split(self.into(x), 2, -1)[0]
 
-    def inputs(self, entered: Float[Array, "T C"], x: Float[Array, "T E"]):
+    def inputs(self, entered: Float[Array, "*B T C"], x: Float[Array, "*B T E"]):
         rank, states = self.step_up.weight.shape[0], self.log_rate.shape[1]
         chosen = self.select(entered)
         low, into, out = jnp.split(chosen, (rank, rank + states), -1)
@@ -89,6 +89,6 @@ class MambaMixer(Recurrence):
         read = jnp.sum(state * out[:, None], 0)
         return state, (read + precise(self.skip) * u).astype(part[0].dtype)
 
-    def leave(self, outs: Float[Array, "T C"], x: Float[Array, "T E"]) -> Float[Array, "T E"]:
+    def leave(self, outs: Float[Array, "*B T C"], x: Float[Array, "*B T E"]) -> Float[Array, "*B T E"]:
         gate = jnp.split(self.into(x), 2, -1)[1]
         return self.output(outs * jax.nn.silu(gate))

@@ -31,7 +31,7 @@ class Pool(Recurrence):
     channels: int = eqx.field(static=True)
     window: int | None = eqx.field(static=True)
 
-    def inputs(self, entered: Float[Array, "T E"], x: Float[Array, "T E"]) -> Float[Array, "T E"]:
+    def inputs(self, entered: Float[Array, "*B T E"], x: Float[Array, "*B T E"]) -> Float[Array, "*B T E"]:
         return entered
 
     def parallel(self, parts: Float[Array, "T E"]) -> Float[Array, "T E"]:
@@ -53,5 +53,5 @@ class Pool(Recurrence):
         number = count if self.window is None else jnp.minimum(count, self.window)
         return (kept, count), jnp.sum(kept, 0) / number.astype(kept.dtype)
 
-    def leave(self, outs: Float[Array, "T E"], x: Float[Array, "T E"]) -> Float[Array, "T E"]:
+    def leave(self, outs: Float[Array, "*B T E"], x: Float[Array, "*B T E"]) -> Float[Array, "*B T E"]:
         return outs.astype(x.dtype) - x

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from icl.models.mixers.base import Mixer, Visible, causal_only
-from icl.models.mixers.fork import Fork, after, needs_fork
+from icl.models.mixers.base import CausalMixer, causal_only, vmapped
+from icl.models.mixers.fork import Fork, after
+from icl.models.parts import beside
 
 
 class ShortConvolution(eqx.Module):
@@ -22,27 +23,28 @@ class ShortConvolution(eqx.Module):
         self.weight = jax.random.uniform(key, (width, channels), minval=-bound, maxval=bound)
         self.bias = jnp.zeros(channels)
 
-    def __call__(self, x: Float[Array, "T C"], fork: Fork | None = None) -> Float[Array, "T C"]:
-        return jax.nn.silu(depthwise(self.weight, x, fork) + self.bias[None])
+    def __call__(self, x: Float[Array, "*B T C"], fork: Fork | None = None) -> Float[Array, "*B T C"]:
+        return jax.nn.silu(depthwise(self.weight, x, fork) + beside(self.bias, x))
 
 
-class Recurrence(Mixer):
+class Recurrence(CausalMixer):
     """out_t, state_t = advance(state_{t-1}, part_t) with parts = inputs(enter(x), x), and y = leave(outs, x).
 
-    `enter` and `leave` act on every token alone; between `enter` and `inputs` a class may have a short convolution.
-    `parallel` computes all outs at once, and `forked` those of a fork, in which leaves advance from a state without
-    changing it; unless a class knows better they run `advance` along the tokens.
+    `enter`, `inputs` and `leave` act on every token alone, of one sequence or of a batch, whose products then are one
+    large one; between `enter` and `inputs` a class may have a short convolution. `parallel` computes all outs of a
+    sequence at once, and `forked` those of a fork, in which leaves advance from a state without changing it; unless a
+    class knows better they run `advance` along the tokens.
     """
 
-    def enter(self, x: Float[Array, "T E"]) -> Float[Array, "T C"]:
+    def enter(self, x: Float[Array, "*B T E"]) -> Float[Array, "*B T C"]:
         return x
 
     @property
     def convolution(self) -> ShortConvolution | None:
         return None
 
-    def inputs(self, entered: Float[Array, "T C"], x: Float[Array, "T E"]) -> PyTree:
-        """What the recurrence reads at every token: arrays with a first axis T."""
+    def inputs(self, entered: Float[Array, "*B T C"], x: Float[Array, "*B T E"]) -> PyTree:
+        """What the recurrence reads at every token: arrays with leading axes *B T."""
         raise NotImplementedError
 
     def start(self) -> PyTree:
@@ -72,20 +74,19 @@ class Recurrence(Mixer):
         others = jax.vmap(self.advance)(before, leaves)[1]
         return jax.tree.map(lambda *both: jnp.concatenate(both), outs, others)
 
-    def leave(self, outs: PyTree, x: Float[Array, "T E"]) -> Float[Array, "T E"]:
+    def leave(self, outs: PyTree, x: Float[Array, "*B T E"]) -> Float[Array, "*B T E"]:
         raise NotImplementedError
 
-    def __call__(self, x: Float[Array, "T E"], visible: Visible | None = None) -> Float[Array, "T E"]:
+    def mixed(self, x: Float[Array, "*B T E"], fork: Fork | None) -> Float[Array, "*B T E"]:
         if x.dtype == jnp.bfloat16:
             # A state that grows over many tokens needs more digits than 16 bits have.
-            return widened(self)(x.astype(jnp.float32), visible).astype(x.dtype)
-        fork = needs_fork(visible)
+            return widened(self).mixed(x.astype(jnp.float32), fork).astype(x.dtype)
+        run = self.parallel if fork is None else functools.partial(self.forked, fork=fork)
 
-        def mix(x: Float[Array, "T E"]) -> Float[Array, "T E"]:
+        def mix(x: Float[Array, "*B T E"]) -> Float[Array, "*B T E"]:
             entered = self.enter(x)
             entered = entered if self.convolution is None else self.convolution(entered, fork)
-            parts = self.inputs(entered, x)
-            return self.leave(self.parallel(parts) if fork is None else self.forked(parts, fork), x)
+            return self.leave(vmapped(run, x.ndim - 2)(self.inputs(entered, x)), x)
 
         return causal_only(mix, x, fork)
 
@@ -113,17 +114,21 @@ def widened(mixer: "Recurrence") -> "Recurrence":
     return jax.tree.map(lambda a: a.astype(jnp.float32) if a.dtype == jnp.bfloat16 else a, mixer)
 
 
-def depthwise(weight: Float[Array, "W C"], x: Float[Array, "T C"], fork: Fork | None = None) -> Float[Array, "T C"]:
+def depthwise(
+    weight: Float[Array, "W C"], x: Float[Array, "*B T C"], fork: Fork | None = None
+) -> Float[Array, "*B T C"]:
     """sum_{j < W} weight_j x_{t-j} for every channel, with 0 before the first token. Before a leaf of a fork comes what
     it continues."""
-    width, length = weight.shape[0], x.shape[0] if fork is None else fork.trunk
-    padded = jnp.concatenate([jnp.zeros((width - 1, x.shape[1]), x.dtype), x[:length]])
-    terms = [weight[j][None] * padded[width - 1 - j : width - 1 - j + length] for j in range(width)]
+    width, length = weight.shape[0], x.shape[-2] if fork is None else fork.trunk
+    zeros = jnp.zeros((*x.shape[:-2], width - 1, x.shape[-1]), x.dtype)
+    padded = jnp.concatenate([zeros, x[..., :length, :]], -2)
+    taps = [beside(weight[j], x) for j in range(width)]
+    terms = [tap * padded[..., width - 1 - j : width - 1 - j + length, :] for j, tap in enumerate(taps)]
     mixed = sum(terms[1:], terms[0])
     if fork is None:
         return mixed
-    terms = [weight[j][None] * padded[width - j + fork.follows] for j in range(1, width)]
-    return jnp.concatenate([mixed, sum(terms, weight[0][None] * x[length:])])
+    terms = [tap * padded[..., width - j + fork.follows, :] for j, tap in enumerate(taps) if j]
+    return jnp.concatenate([mixed, sum(terms, taps[0] * x[..., length:, :])], -2)
 
 
 def token_sum(weights: Float[Array, "*H T T"], values: Float[Array, "*H T V"]) -> Float[Array, "*H T V"]:

@@ -49,7 +49,7 @@ class RWKVMixer(Recurrence):
         self.bonus = jnp.full(width, 0.5)
         self.output = Linear(width, width, initial_std(place.init, width, place.depth), bias=False, key=output)
 
-    def inputs(self, entered: Float[Array, "T E"], x: Float[Array, "T E"]) -> Float[Array, "T E"]:
+    def inputs(self, entered: Float[Array, "*B T E"], x: Float[Array, "*B T E"]) -> Float[Array, "*B T E"]:
         return entered
 
     def start(self):
@@ -72,5 +72,5 @@ class RWKVMixer(Recurrence):
         # The next token sees this one without the bonus, and all before decayed once more.
         return (part, *add(largest - jnp.exp(self.decay), key)), gate * values / weights
 
-    def leave(self, outs: Float[Array, "T E"], x: Float[Array, "T E"]) -> Float[Array, "T E"]:
+    def leave(self, outs: Float[Array, "*B T E"], x: Float[Array, "*B T E"]) -> Float[Array, "*B T E"]:
         return self.output(outs)

@@ -15,7 +15,10 @@ from icl.models.mixers.convolution import EXACT, causal_convolution
 from icl.models.mixers.fork import Fork
 from icl.models.mixers.recurrence import Recurrence
 from icl.models.mixers.state_space import hippo_spectrum, powers, times
-from icl.models.parts import Linear, initial_std, precise
+from icl.models.parts import Linear, beside, initial_std, precise
+
+# Lags whose exponentials are computed one by one.
+STRIDE = 16
 
 
 class StateSpaceConfig(MixerConfig):
@@ -117,10 +120,15 @@ class DiagonalStateSpace(Recurrence):
         return log, weight * jnp.expm1(log) / rate
 
     def kernel(self, length: int) -> Float[Array, "T E"]:
+        """`doubled` Re(sum_n c'_n exp(l log_n)): exponentials of STRIDE lags, those of every STRIDE-th lag, and their
+        products. Which two make a lag does not depend on the length."""
         log, weight = self.discrete()
-        return self.doubled * jnp.sum(weight[None] * powers(log, length), -1).real
+        low, high = powers(log, STRIDE), weight[None] * powers(STRIDE * log, -(-length // STRIDE))
+        pairs = (high.real, low.real), (high.imag, low.imag)
+        real, imaginary = (jnp.einsum("aen,ben->abe", *pair, precision=jax.lax.Precision.HIGHEST) for pair in pairs)
+        return self.doubled * (real - imaginary).reshape(-1, log.shape[0])[:length]
 
-    def inputs(self, entered: Float[Array, "T E"], x: Float[Array, "T E"]) -> Float[Array, "T E"]:
+    def inputs(self, entered: Float[Array, "*B T E"], x: Float[Array, "*B T E"]) -> Float[Array, "*B T E"]:
         return entered
 
     def parallel(self, parts: Float[Array, "T E"]) -> Float[Array, "T E"]:
@@ -140,5 +148,5 @@ class DiagonalStateSpace(Recurrence):
         out = self.doubled * jnp.sum(weight.real * real - weight.imag * imaginary, -1)
         return (real, imaginary), out.astype(part.dtype)
 
-    def leave(self, outs: Float[Array, "T E"], x: Float[Array, "T E"]) -> Float[Array, "T E"]:
-        return self.output(jax.nn.gelu(outs + self.skip[None] * x))
+    def leave(self, outs: Float[Array, "*B T E"], x: Float[Array, "*B T E"]) -> Float[Array, "*B T E"]:
+        return self.output(jax.nn.gelu(outs + beside(self.skip, x) * x))

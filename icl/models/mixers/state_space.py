@@ -14,7 +14,7 @@ from jaxtyping import Array, Complex, Float
 from icl.models.mixers.convolution import EXACT, toeplitz
 from icl.models.mixers.fork import Fork, after
 from icl.models.mixers.recurrence import Recurrence
-from icl.models.parts import Linear
+from icl.models.parts import Linear, affine, beside
 
 
 def powers(log: Complex[Array, "*n"], length: int) -> Complex[Array, "L *n"]:
@@ -92,9 +92,10 @@ class ComplexStates(Recurrence):
         """What multiplies B u."""
         raise NotImplementedError
 
-    def inputs(self, entered: Float[Array, "T E"], x: Float[Array, "T E"]):
-        gain, real, imaginary = self.gain[None], entered @ self.input_real, entered @ self.input_imaginary
-        return gain.real * real - gain.imag * imaginary, gain.real * imaginary + gain.imag * real
+    def inputs(self, entered: Float[Array, "*B T E"], x: Float[Array, "*B T E"]):
+        real, imaginary = (affine(entered, weight, None) for weight in (self.input_real, self.input_imaginary))
+        a, b = beside(self.gain.real, real), beside(self.gain.imag, real)
+        return a * real - b * imaginary, a * imaginary + b * real
 
     def parallel(self, parts):
         return diagonal_states(self.log, *parts)
@@ -116,6 +117,6 @@ class ComplexStates(Recurrence):
         state = a * state[0] - b * state[1] + part[0], a * state[1] + b * state[0] + part[1]
         return state, state
 
-    def leave(self, outs, x: Float[Array, "T E"]) -> Float[Array, "T E"]:
-        read = self.doubled * (outs[0] @ self.output_real - outs[1] @ self.output_imaginary)
-        return self.output(jax.nn.gelu(read + self.skip[None] * x))
+    def leave(self, outs, x: Float[Array, "*B T E"]) -> Float[Array, "*B T E"]:
+        read = affine(outs[0], self.output_real, None) - affine(outs[1], self.output_imaginary, None)
+        return self.output(jax.nn.gelu(self.doubled * read + beside(self.skip, x) * x))

@@ -150,7 +150,7 @@ class Descending(FastWeights):
         self.rates = Linear(place.width, place.heads, initial_std(place.init, place.width), key=rates)
         self.rate = rate
 
-    def inputs(self, entered: Float[Array, "T C"], x: Float[Array, "T E"]):
+    def inputs(self, entered: Float[Array, "*B T C"], x: Float[Array, "*B T E"]):
         query, key, value = self.split(entered)
         return unit(query), unit(key), value, self.rate * jax.nn.sigmoid(self.rates(x))
 

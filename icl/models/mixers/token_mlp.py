@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from icl.models.mixers.base import Mixer, MixerConfig, Place, Visible, causal_only
-from icl.models.mixers.fork import Fork, mask_of, needs_fork
-from icl.models.parts import LayerNorm, Linear, initial_std
+from icl.models.mixers.base import CausalMixer, Mixer, MixerConfig, Place, causal_only
+from icl.models.mixers.fork import Fork, mask_of
+from icl.models.parts import LayerNorm, Linear, beside, initial_std
 
 
 @MixerConfig.registry.add("mlp-mixer", papers=("tolstikhin-2021",))
@@ -42,7 +42,7 @@ class GMLP(MixerConfig):
         return SpatialGate(place, key=key)
 
 
-class TokenMLP(Mixer):
+class TokenMLP(CausalMixer):
     """Both triangles are cut to the tokens there are."""
 
     first: Float[Array, "L L"]
@@ -69,19 +69,19 @@ class TokenMLP(Mixer):
     def width(self) -> int:
         return self.channels
 
-    def __call__(self, x: Float[Array, "T E"], visible: Visible | None = None) -> Float[Array, "T E"]:
-        fork = needs_fork(visible)
-        places = np.arange(x.shape[0]) if fork is None else fork.places
+    def mixed(self, x: Float[Array, "*B T E"], fork: Fork | None) -> Float[Array, "*B T E"]:
+        length = x.shape[-2]
+        places = np.arange(length) if fork is None else fork.places
+        first, second = (between(weights, length, fork) for weights in (self.first, self.second))
 
-        def mix(x: Float[Array, "T E"]) -> Float[Array, "T E"]:
-            first, second = (between(w, x.shape[0], fork) for w in (self.first, self.second))
-            hidden = jax.nn.gelu(first @ x + self.bias[places, None])
-            return second @ hidden + self.shift[places, None]
+        def mix(x: Float[Array, "*B T E"]) -> Float[Array, "*B T E"]:
+            hidden = jax.nn.gelu(jnp.matmul(first, x) + beside(self.bias[places, None], x))
+            return jnp.matmul(second, hidden) + beside(self.shift[places, None], x)
 
         return causal_only(mix, x, fork)
 
 
-class SpatialGate(Mixer):
+class SpatialGate(CausalMixer):
     """The gate's weights are cut to the tokens there are."""
 
     into: Linear
@@ -105,12 +105,12 @@ class SpatialGate(Mixer):
     def width(self) -> int:
         return self.output.weight.shape[0]
 
-    def __call__(self, x: Float[Array, "T E"], visible: Visible | None = None) -> Float[Array, "T E"]:
-        fork = needs_fork(visible)
+    def mixed(self, x: Float[Array, "*B T E"], fork: Fork | None) -> Float[Array, "*B T E"]:
+        weights = between(self.between, x.shape[-2], fork)
 
-        def mix(x: Float[Array, "T E"]) -> Float[Array, "T E"]:
+        def mix(x: Float[Array, "*B T E"]) -> Float[Array, "*B T E"]:
             own, other = jnp.split(jax.nn.gelu(self.into(x)), 2, -1)
-            gate = between(self.between, x.shape[0], fork) @ self.norm(other) + 1
+            gate = jnp.matmul(weights, self.norm(other)) + 1
             return self.output(own * gate)
 
         return causal_only(mix, x, fork)
