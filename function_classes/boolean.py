@@ -81,6 +81,12 @@ class Enumerated(Boolean):
     """A class whose posterior is a sum over all its functions: exact up to `LARGEST` states, refused beyond."""
 
     @property
+    def independent(self) -> bool:
+        """Whether the entries of a function's arrays are independent, and alike along the last axis: then functions can
+        be changed a little without leaving the prior, and `particle-filter` estimates Bayes at any size."""
+        return False
+
+    @property
     def states(self) -> int:
         """How many states the enumeration has."""
         raise NotImplementedError
@@ -93,6 +99,10 @@ class Enumerated(Boolean):
         """Log prior up to a constant; S counts what else is hidden beside the function (1: nothing)."""
         raise NotImplementedError
 
+    def log_hidden(self) -> Float[Array, "S"]:
+        """Log probabilities of what else is hidden beside the function."""
+        return jnp.zeros(1)
+
     def log_inputs(self, hypotheses: PyTree, x: Float[Array, "D"], k: Int[Array, ""]) -> Float[Array, "H S"]:
         """log p(x_k = x | state) relative to free inputs; 0 where inputs say nothing about the state."""
         return jnp.zeros((jax.tree.leaves(hypotheses)[0].shape[0], 1))
@@ -101,6 +111,7 @@ class Enumerated(Boolean):
     def bayes_kind(self) -> BayesKind:
         if self.states > LARGEST:
             too_many = f"an enumeration would have {amount(self.states)} states, at most {LARGEST}; take a smaller dim"
+            too_many += ", or the estimates of particle-filter" if self.independent else ""
             return BayesKind("none", too_many)
         return BayesKind("exact", f"enumeration of {self.states} states")
 

@@ -27,6 +27,10 @@ class Halfspace(NamedTuple):
 class Halfspaces(Enumerated):
     """What the three classes share."""
 
+    @property
+    def independent(self) -> bool:
+        return True
+
     def evaluate(self, latent: Halfspace, xs: Float[Array, "N D"]) -> Float[Array, "N"]:
         return signs(jnp.matmul(xs, latent.weights, precision=jax.lax.Precision.HIGHEST) > latent.threshold)
 

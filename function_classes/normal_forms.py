@@ -148,10 +148,15 @@ class NormalForm(Enumerated):
         return Formula(terms, jnp.zeros(count, jnp.int32), jnp.zeros(count, bool))
 
     def log_prior(self, hypotheses: Formula) -> Float[Array, "H S"]:
-        prior = jnp.tile(self.log_prior_of_terms(hypotheses.terms)[:, None], (1, self.conjunctions))
+        return self.log_prior_of_terms(hypotheses.terms)[:, None] + self.log_hidden()[None]
+
+    def log_hidden(self) -> Float[Array, "S"]:
+        """Of the conjunction that inputs are made to satisfy; of plain prompts, then of those that teach, where there
+        are both."""
+        chosen = jnp.full(self.conjunctions, -math.log(self.conjunctions))
         if self.teaching != "mixed":
-            return prior
-        return jnp.concatenate([prior + jnp.log1p(-self.taught), prior + jnp.log(self.taught)], -1)
+            return chosen
+        return jnp.concatenate([chosen + jnp.log1p(-self.taught), chosen + jnp.log(self.taught)])
 
     def log_inputs(self, hypotheses: Formula, x: Float[Array, "D"], k: Int[Array, ""]) -> Float[Array, "H S"]:
         side, terms = self._side, hypotheses.terms
@@ -183,6 +188,11 @@ class IndependentLiterals(NormalForm):
 
     literal: float = setting(0.3, "probability that a variable occurs in a conjunction", above=0, below=1)
     monotone: bool = setting(False, "literals are all positive")
+
+    @property
+    def independent(self) -> bool:
+        """Not where prompts teach: of the rows that teach no function drawn at random gives a single one."""
+        return self.teaching == "none"
 
     @property
     def leads(self) -> int:

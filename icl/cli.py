@@ -7,7 +7,20 @@ from typing import Annotated, Any
 import typer
 
 from icl.console import measuring
-from icl.console.arguments import ANYTHING, RUNS, AsJson, Fitted, ForClass, Out, Report, RunName, Scale, Steps, Version
+from icl.console.arguments import (
+    ANYTHING,
+    RUNS,
+    AsJson,
+    Fitted,
+    ForClass,
+    More,
+    Out,
+    Report,
+    RunName,
+    Scale,
+    Steps,
+    Version,
+)
 
 app = typer.Typer(
     help="The workbench for the science of in-context learning: train, identify, compare, draw.",
@@ -128,6 +141,7 @@ def evaluate(
     points: Annotated[int | None, typer.Option(help="prompt length")] = None,
     loops: Annotated[int | None, typer.Option(min=1, help="of a model in a loop: how often it runs")] = None,
     prompts: Annotated[int, typer.Option(min=2, help="number of prompts")] = 1024,
+    references: More = None,
     csv: Annotated[Path | None, typer.Option(help="also write the long table here")] = None,
     out: Out = RUNS,
     as_json: AsJson = False,
@@ -135,7 +149,7 @@ def evaluate(
     """Measure a run on its own class, on a shifted one, or on another."""
     from icl.console import reading
 
-    typer.echo(reading.evaluate(name, out, on, shift or [], points, loops, prompts, csv, as_json))
+    typer.echo(reading.evaluate(name, out, on, shift or [], points, loops, prompts, csv, as_json, references))
 
 
 @app.command()
@@ -175,8 +189,7 @@ def probe(
     out: Out = RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Look into a run: `icl probe last implicit-weights`, `icl probe last --all`. How far to trust the answers:
-    `icl probe --controls`."""
+    """Look into a run: `icl probe last implicit-weights`, `--all`. How far to trust it: `icl probe --controls`."""
     import probes
     from icl.console import control, looking
     from probes import controls as known
@@ -210,12 +223,13 @@ def plot(
     context: typer.Context,
     task: Annotated[str, typer.Argument(metavar="CLASS")],
     save: Annotated[Path, typer.Option(help="file name without its ending")] = Path("sheet"),
+    references: More = None,
 ) -> None:
     """Draw a function class without training: errors of Bayes and the references by position."""
     from icl.console import options, sheets
 
     chosen, words = options.split(task, context.args)
-    typer.echo(sheets.draw(chosen or task, options.pairs(words, ["--save", "--set"]), save))
+    typer.echo(sheets.draw(chosen or task, options.pairs(words, ["--save", "--references", "--set"]), save, references))
 
 
 @app.command()

@@ -25,11 +25,12 @@ class Sheet(NamedTuple):
     prompts: Prompt
 
 
-def sheet(task: FunctionClass, *, seed: int = 0, prompts: int = 512) -> Sheet:
-    """Sample prompts, and errors of Bayes and the standard references by position with 95 % intervals."""
+def sheet(task: FunctionClass, *, seed: int = 0, prompts: int = 512, more: dict[str, Any] | None = None) -> Sheet:
+    """Sample prompts, and errors of Bayes, the standard references and `more` by position with 95 % intervals."""
     key = prng.stream(seed, "evaluation")
     predictors: dict[str, Any] = {"bayes": task.bayes} if task.bayes_kind.kind != "none" else {}
-    table = evaluate(predictors | references.standard(task), task, key=key, prompts=prompts)
+    predictors |= references.standard(task) | (more or {})
+    table = evaluate(predictors, task, key=key, prompts=prompts)
     drawn = draw(task, key, 0, SHOWN)
     panels = len(plots.shown(table))
     with style.styled() as plt:

@@ -26,6 +26,9 @@ Fitted = Annotated[int, typer.Option(min=8, help="prompts that families are fitt
 ForClass = Annotated[
     str | None, typer.Option("--for", metavar="CLASS", help="which references apply there, and why not the others")
 ]
+More = Annotated[
+    str | None, typer.Option(metavar="NAMES", help="more references for the table, with commas: slow ones, say")
+]
 Scale = Annotated[str, typer.Option(help="smoke, cpu or paper")]
 ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 RUNS = Path("runs")

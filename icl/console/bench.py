@@ -182,7 +182,8 @@ def references(prompts: int = 1280, fitted: int = 128) -> list[Row]:
         (reference, task), count = chosen, prompts
         if kind.cost == "slow":
             places = (2, *(task.points * part // 6 for part in range(1, 6)))
-            reference, count = family.get(name, **_fields(reference) | {"refit": places}), fitted
+            fields = _fields(reference)
+            reference, count = family.get(name, **fields | ({"refit": places} if "refit" in fields else {})), fitted
         seconds = _predicting(reference, task, count)
         rows.append({"reference": name, "class": task.name, "prompts": count, "seconds": round(seconds, 3)})
     standard = [one for one in family.standard(tasks[0]).values() if one.cost == "cheap"]

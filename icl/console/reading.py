@@ -131,15 +131,17 @@ def evaluate(
     prompts: int,
     csv: Path | None,
     as_json: bool,
+    more: str | None = None,
 ) -> str:
-    """A run measured on its own class, a shifted one, or another; a model in a loop also with other `loops`.
+    """A run measured on its own class, a shifted one, or another; a model in a loop also with other `loops`. `more`
+    names references beside those of the table.
 
     `bayes` is exact under the law that is evaluated; `bayes of training` is Bayes under the law the model was trained
     on, where that differs.
     """
     from function_classes import shifts as shift_family
     from function_classes.fields import build
-    from icl import custom, prng
+    from icl import custom, prng, references
     from icl import evaluation as measuring
     from icl import report as reports
     from icl.models import attention_only, looped
@@ -156,7 +158,7 @@ def evaluate(
         task = dataclasses.replace(task, points=points)
     for text in shifts:
         task = shift_family.parse(text).apply(task)
-    predictors = reports.predictors(run, task)
+    predictors = reports.predictors(run, task) | (references.chosen(more, task) if more else {})
     if loops is not None:
         alone = isinstance(run.model.network, attention_only.AttentionOnlyNetwork)
         predictors["model"] = (attention_only if alone else looped).loop(run.model, loops)

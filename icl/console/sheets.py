@@ -10,7 +10,7 @@ import typer
 
 from function_classes.base import FunctionClass, names
 from function_classes.fields import ConfigError, Problem
-from icl import custom, prng, style
+from icl import custom, prng, references, style
 from icl.console import options
 from icl.console.machine import keep_programs
 from icl.pages import document
@@ -20,12 +20,13 @@ from icl.sheets import sheet
 PROMPTS = 512
 
 
-def draw(task: str, settings: Sequence[tuple[str, str]], save: Path) -> str:
-    """A sample prompt and the table as text; the sheet as PNG and PDF."""
+def draw(task: str, settings: Sequence[tuple[str, str]], save: Path, more: str | None = None) -> str:
+    """A sample prompt and the table as text, with `more` references by name; the sheet as PNG and PDF."""
     keep_programs()
     config = options.configs(custom.resolve(task), settings, None, None)[0]
     chosen: Any = config.task
-    drawn = sheet(chosen, seed=config.seed, prompts=PROMPTS)
+    named = references.chosen(more, chosen) if more else None
+    drawn = sheet(chosen, seed=config.seed, prompts=PROMPTS, more=named)
     paths = style.save(drawn.figure, save, origin=f"function class {chosen.name}")
     sample = repr(chosen.sample(jax.random.fold_in(prng.stream(config.seed, "evaluation"), 0)))
     return "\n".join([sample, "", str(drawn.table), *map(str, paths)])

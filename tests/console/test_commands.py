@@ -67,6 +67,9 @@ def test_run_answers_and_every_reading_command_follows(say, root):
     code, text, _ = say(*shifted, *out)
     assert code == 0
     assert "bayes of training" in json.loads(text)["columns"]["predictor"]
+    code, text, _ = say("evaluate", "last", "--references", "greedy-tree", "--prompts", "8", "--json", *out)
+    assert code == 0
+    assert any("greedy" in name for name in json.loads(text)["columns"]["predictor"])
     code, text, _ = say("probe", "last", "implicit-weights", "--prompts", "8", *out)
     assert code == 0
     assert "R^2" in text
@@ -146,6 +149,8 @@ def test_dry_run_starts_nothing(say, tmp_path):
         (["reproduce", "default-run", "--scale", "smok"], 2, "did you mean 'smoke'"),
         (["reproduce", "default-run", "--only", "nearer"], 2, "nearer-than-sixteen-steps"),
         (["evaluate", "--nonsense"], 2, "nonsense"),
+        (["plot", "majority", "--references", "particle-filtr"], 2, "did you mean 'particle-filter'"),
+        (["plot", "majority", "--references", "ridge,pool-argmin"], 2, "needs a finite pool"),
         (["frobnicate"], 2, "frobnicate"),
     ],
 )
