@@ -20,6 +20,9 @@ from function_classes.vectors import NoisyNumbers, VectorInputs
 # diagonal, in the generator and in the posterior alike, so that Bayes stays exact. With 1e-6 rounding adds a quarter to
 # a half to the squares of standardized residuals after 64 examples without noise; from 3e-6 on it is not seen there.
 NUGGET = 1e-5
+# Rounding grows with the number of inputs: from some 250 on, on an interval of 7 lengthscales, draws with 1e-5 explode.
+# With float32's epsilon for every input they have been seen to stay smooth up to 800.
+EPSILON = 2.0**-23
 # The folds of a function's seed that draw its lengthscale and its scale: no input has such an index.
 _NO_INPUT, _NOR_THIS = 2**32 - 1, 2**32 - 2
 
@@ -37,8 +40,9 @@ class GaussianProcess(VectorInputs, NoisyNumbers):
     """f ~ GP(0, k), y = f(x) + N(0, noise_std^2), with k(x, x) = scale^2 (kernels: `function_classes.kernels`).
 
     With K = k(X, X) + noise I over the examples seen, mean = k_x' K^-1 y, variance = k(x, x) - k_x' K^-1 k_x + noise.
-    noise is noise_std^2 + 1e-5 scale^2: float32 needs that nugget, and the generator adds it too: f itself is
-    rough by so much. Papers that quote "noise 1e-4" mean the variance; `noise_std` is its root.
+    noise is noise_std^2 + 1e-5 scale^2, 2^-23 times the number of inputs from 84 on: float32 needs that nugget, and the
+    generator adds it too: f itself is rough by so much. Papers that quote "noise 1e-4" mean the variance; `noise_std`
+    is its root.
 
     With `lengthscales` every prompt draws one of them uniformly, and likewise with `scales` (Nguyen and Grover draw
     both from intervals). Bayes is the average of the processes over the grid of both, weighted by the evidence of the
@@ -54,8 +58,6 @@ class GaussianProcess(VectorInputs, NoisyNumbers):
     True
     """
 
-    # Until 1 the nugget was 1e-6, and the generator did not condition on values known to 3e-5, where Bayes did.
-    version = 2
     lesson = "Smooth functions need neighbors: kernel regression is Bayes, every linear learner stays near the null."
 
     dim: int = setting(1, "number of input coordinates", at_least=1)
@@ -102,6 +104,12 @@ class GaussianProcess(VectorInputs, NoisyNumbers):
         """The class of the functions with these hyper-parameters."""
         return dataclasses.replace(self, lengthscales=(), scales=(), lengthscale=lengthscale, scale=scale)
 
+    @property
+    def version(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Until 1 the nugget was 1e-6, and the generator did not condition on values known to 3e-5, where Bayes did;
+        until 2 it was 1e-5 for any number of inputs, as it still is up to 83."""
+        return 2 if nugget(self.points) == NUGGET else 3
+
     def sample_latent(self, key: PRNGKeyArray) -> Draw:
         return Draw(jax.random.key_data(key), jnp.zeros((0, self.dim)), jnp.zeros(0))
 
@@ -114,7 +122,7 @@ class GaussianProcess(VectorInputs, NoisyNumbers):
         if self.gridded:
             return self._drawn(key).evaluate(latent, xs)
         gram = self._covariance(everything, everything)
-        posterior = kernel_filter(gram, start, NUGGET * self.scale**2)
+        posterior = kernel_filter(gram, start, nugget(decided + new) * self.scale**2)
         noise = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(key, i)))(jnp.arange(decided, decided + new))
         white = jnp.concatenate([posterior.whitened[:decided], noise])
         drawn = jnp.matmul(jnp.tril(posterior.factor), white, precision=jax.lax.Precision.HIGHEST)[decided:]
@@ -134,7 +142,7 @@ class GaussianProcess(VectorInputs, NoisyNumbers):
 
     def posterior(self, prompt: Prompt) -> KernelPosterior:
         """Mean and variance of f(x_k) before y_k is seen, and the factor behind them, where no grid is averaged."""
-        return kernel_filter(self._covariance(prompt.xs, prompt.xs), prompt.ys, self._noise)
+        return kernel_filter(self._covariance(prompt.xs, prompt.xs), prompt.ys, self._noise(prompt))
 
     def components(self, prompt: Prompt) -> Components:
         """What every process of the grid says of y, (M, P)."""
@@ -142,7 +150,9 @@ class GaussianProcess(VectorInputs, NoisyNumbers):
         def one(lengthscale: Float[Array, ""], scale: Float[Array, ""]) -> Components:
             task = self.process(lengthscale, scale)
             posterior = task.posterior(prompt)
-            return Components(posterior.mean, posterior.variance + task._noise, task._log_normal(prompt, posterior))
+            return Components(
+                posterior.mean, posterior.variance + task._noise(prompt), task._log_normal(prompt, posterior)
+            )
 
         return jax.vmap(one)(*self.grid())
 
@@ -159,7 +169,7 @@ class GaussianProcess(VectorInputs, NoisyNumbers):
             found = self.components(prompt)
             return mixed_moments(self._log_weights(found), found.mean, found.variance)
         posterior = self.posterior(prompt)
-        return Prediction(mean=posterior.mean, variance=posterior.variance + self._noise)
+        return Prediction(mean=posterior.mean, variance=posterior.variance + self._noise(prompt))
 
     def log_predictive(self, prompt: Prompt) -> Float[Array, "P"]:
         if self.gridded:
@@ -172,7 +182,7 @@ class GaussianProcess(VectorInputs, NoisyNumbers):
         if not self.gridded:
             cross, prior = self._covariance(prompt.xs, xs), self.scale**2 * jnp.ones(xs.shape[0])
             mean, variance = kernel_predict(self.posterior(prompt), k, cross, prior)
-            return Prediction(mean=mean, variance=variance + self._noise)
+            return Prediction(mean=mean, variance=variance + self._noise(prompt))
         seen = jnp.arange(prompt.points)[None, :] < k
         evidence = jnp.sum(jnp.where(seen, self.components(prompt).log_predictive, 0.0), 1)
         found = jax.vmap(lambda *drawn: self.process(*drawn).predict_at(prompt, k, xs))(*self.grid())
@@ -189,8 +199,8 @@ class GaussianProcess(VectorInputs, NoisyNumbers):
         return weights.reshape(*map(len, self._grids), -1)
 
     def _log_normal(self, prompt: Prompt, posterior: KernelPosterior) -> Float[Array, "P"]:
-        prior = (self.scale**2 + self._noise) * jnp.ones(prompt.points)
-        return log_normal(prompt.ys, posterior.mean, posterior.variance + self._noise, prior)
+        prior = (self.scale**2 + self._noise(prompt)) * jnp.ones(prompt.points)
+        return log_normal(prompt.ys, posterior.mean, posterior.variance + self._noise(prompt), prior)
 
     def _drawn(self, key: PRNGKeyArray) -> "GaussianProcess":
         """The process of the function with this seed."""
@@ -205,9 +215,13 @@ class GaussianProcess(VectorInputs, NoisyNumbers):
     def _grids(self) -> tuple[Sequence[Number], Sequence[Number]]:
         return self.lengthscales or (self.lengthscale,), self.scales or (self.scale,)
 
-    @property
-    def _noise(self) -> Array | float:
-        return self.noise_std**2 + NUGGET * self.scale**2
+    def _noise(self, prompt: Prompt) -> Array | float:
+        return self.noise_std**2 + nugget(prompt.points) * self.scale**2
 
     def _covariance(self, a: Float[Array, "N D"], b: Float[Array, "M D"]) -> Float[Array, "N M"]:
         return covariance(self.kernel, a, b, self.lengthscale, self.scale, self.period)
+
+
+def nugget(count: int) -> float:
+    """What is added to the diagonal for so many inputs, as a share of scale^2."""
+    return max(NUGGET, EPSILON * count)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import function_classes as fc
-from function_classes.gaussian_process import NUGGET
+from function_classes.gaussian_process import NUGGET, nugget
 from tests.function_classes.twins import kernel_bayes, kernel_matrix, log_joint_normal
 
 FIELDS = {
@@ -166,8 +166,8 @@ def test_generator_and_bayes_are_one_law(fields):
     task, prompts = fc.get("gaussian-process", points=33, **fields), 300
     batch = jax.jit(lambda task, key: task.batch(key, prompts))(task, jax.random.key(7))
     xs, ys = (np.asarray(a, np.float64) for a in (batch.xs, batch.ys))
-    nugget = (task.noise_std**2 + NUGGET * task.scale**2) * np.eye(33)
-    factors = np.linalg.cholesky(np.stack([gram(task, x, x) for x in xs]) + nugget)
+    floor = (task.noise_std**2 + NUGGET * task.scale**2) * np.eye(33)
+    factors = np.linalg.cholesky(np.stack([gram(task, x, x) for x in xs]) + floor)
     white = np.random.default_rng(0).normal(size=(prompts, 33))
     drawn = (factors @ white[..., None])[..., 0]
     own, other = (standardized(task, fc.Prompt(batch.xs, jnp.asarray(labels, jnp.float32))) for labels in (ys, drawn))
@@ -263,3 +263,26 @@ def test_hyper_parameters_are_drawn_uniformly(task):
     alike = np.mean([np.exp(-(0.5**2) / (2 * length**2)) for length in task.lengthscales])
     for products, expected in ((values[:, 0] * values[:, 1], square * alike), (values[:, 0] ** 2, square)):
         assert abs(products.mean() - expected) < 5 * products.std() / np.sqrt(20_000)
+
+
+@pytest.mark.parametrize("kernel", ["rbf", "periodic"])
+def test_hundreds_of_values_are_drawn_as_smooth_as_the_process(kernel):
+    """A second difference of values h apart has variance 6 k(0) - 8 k(h) + 2 k(2h), and 6 nuggets."""
+    task, count = fc.get("gaussian-process", kernel=kernel, points=12), 480
+    grid = jnp.linspace(-2, 2, count)[:, None]
+    prompts = task.batch(jax.random.key(0), 6)
+    drawn = jax.jit(jax.vmap(lambda latent: task.evaluate(latent, grid)))(prompts.latent)
+    row = np.asarray(task._covariance(grid[:1], grid[:3]), np.float64)[0]
+    std = np.sqrt(max(6 * row[0] - 8 * row[1] + 2 * row[2], 0) + 6 * nugget(count + 12))
+    second = np.diff(np.asarray(drawn), n=2, axis=1)
+    assert 0.5 < np.sqrt(np.mean(second**2)) / std < 1.5
+    assert np.max(np.abs(second)) < 6 * std
+
+
+def test_long_prompts_are_drawn_and_their_bayes_is_calibrated():
+    task = fc.get("gaussian-process", points=300, noise_std=0.0)
+    prompts = task.batch(jax.random.key(1), 8)
+    found = jax.jit(jax.vmap(task.bayes))(prompts)
+    scores = (prompts.ys - found.mean) ** 2 / found.variance
+    # The mean of 8 x 300 squares of standard normal numbers is within 4 standard errors of 1.
+    assert abs(float(jnp.mean(scores)) - 1) < 4 * np.sqrt(2 / scores.size)
