@@ -31,7 +31,7 @@ class ParticleFilter(Reference):
 
     Labels count as wrong with probability `slip`, so that a function which fails once is not lost before it is moved.
     Probabilities are (N p + 1/2) / (N + 1): no estimate from N functions is certain. Where enumeration is possible (dim
-    8 to 10) they err as N independent draws from the posterior would, by sqrt(p (1 - p) / N). At dim 28 compare two
+    3 to 10) they err as N independent draws from the posterior would, by sqrt(p (1 - p) / N). At dim 28 compare two
     sizes: what twice as many particles and moves leave as it is can be trusted. The estimates are worse than Bayes in
     the mean, so a learner that beats them has not beaten Bayes.
     """

@@ -41,7 +41,7 @@ def test_it_errs_as_draws_from_the_posterior_do(name):
     # What 512 independent draws would leave, and what the half draw for each label moves.
     alone = np.mean(exact * (1 - exact)) / 512 + np.mean((0.5 - exact) ** 2) / 513**2
     assert np.mean((found - exact) ** 2) < 3 * alone
-    # One that forgets all evidence but the labels', or never moves, is told apart.
+    # One that never moves is told apart.
     assert np.mean((estimated(task, prompts, particles=512, moves=0) - exact) ** 2) > 3 * alone
 
 
