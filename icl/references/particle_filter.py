@@ -31,9 +31,10 @@ class ParticleFilter(Reference):
 
     Labels count as wrong with probability `slip`, so that a function which fails once is not lost before it is moved.
     Probabilities are (N p + 1/2) / (N + 1): no estimate from N functions is certain. Where enumeration is possible (dim
-    3 to 10) they err as N independent draws from the posterior would, by sqrt(p (1 - p) / N). At dim 28 compare two
-    sizes: what twice as many particles and moves leave as it is can be trusted. The estimates are worse than Bayes in
-    the mean, so a learner that beats them has not beaten Bayes.
+    3 to 10) they err as N independent draws from the posterior would, by sqrt(p (1 - p) / N). At dim 28 they are a
+    bound: with twice the particles and moves .6 % more labels of majorities and conjunctions (30 points) are right,
+    at .010 and .015 nats less, and single probabilities move by .06 and .10. Compare two sizes before you trust a gap.
+    The estimates are worse than Bayes in the mean, so a learner that beats them has not beaten Bayes.
     """
 
     cost: ClassVar = "slow"
