@@ -142,7 +142,7 @@ def mixers(tokens: int = 82, width: int = 64, batch: int = 64) -> list[Row]:
         compiled = time.perf_counter() - start
         seconds = _seconds(lambda: steps(pair)) / LOOPED  # noqa: B023
         parameters, state = ranking.sizes(config, place)
-        form, least = form_floor(step, (pair,), place, batch), floor(config, place, batch)
+        form, least = form_floor(step, pair), floor(config, place, batch)
         usual = usual if rows else seconds  # softmax comes first
         row = {"mixer": name, "ms": round(1e3 * seconds, 2), "of softmax": round(seconds / usual, 2)}
         row |= {"form's floor ms": round(1e3 * form, 2), "of form's floor": round(seconds / form, 1)}

@@ -6,7 +6,8 @@ such an array: whichever is longer.
 
 `form_floor`: what a program computes, had it only to be computed. Its matrix products, each as fast as XLA multiplies
 matrices of those very shapes, and its other operations at the rate of a long chain of them that never leaves the
-registers: nothing for reading, writing or transposing what lies between, nor for the steps of loops; or the same bytes.
+registers: nothing for reading, writing or transposing what lies between, nor for the steps of loops. Or the bytes that
+it reads and writes, at the rate of a copy.
 """
 
 import collections
@@ -45,15 +46,18 @@ class Work(NamedTuple):
 
 def floor(config: MixerConfig, place: Place, batch: int) -> float:
     """Seconds of forward and backward for `batch` sequences of `place.length` tokens, whatever the form."""
-    return max(3 * batch * operations(config, place) / matmul_rate(), _traffic(place, batch))
+    numbers = batch * place.length * place.width
+    # Forward: tokens, outputs. Backward: tokens and the gradient of outputs, the gradient of tokens.
+    return max(3 * batch * operations(config, place) / matmul_rate(), 5 * 4 * numbers / copy_rate(numbers))
 
 
-def form_floor(program: Callable[..., Any], arguments: tuple[Any, ...], place: Place, batch: int) -> float:
-    """Seconds of a program that runs forward and backward, in its own form; arguments are arrays."""
+def form_floor(program: Callable[..., Any], *arguments: Any) -> float:
+    """Seconds of a step of training, in its own form; it reads its arguments, trees of arrays, and writes them anew."""
     work = count(program, *arguments)
+    numbers = sum(leaf.size for leaf in jax.tree.leaves(arguments))
     products = sum(times * _product_seconds(*product) for product, times in work.products.items())
     others = work.quick * _chain_seconds(False) + work.elementary * _chain_seconds(True)
-    return max(products + others, _traffic(place, batch))
+    return max(products + others, 2 * 4 * numbers / copy_rate(numbers))
 
 
 def count(program: Callable[..., Any], *arguments: Any) -> Work:
@@ -88,13 +92,6 @@ def _equations(jaxpr: Any, times: int) -> Iterator[tuple[Any, int]]:
 
 def _listed(entry: Any) -> tuple[Any, ...]:
     return tuple(entry) if isinstance(entry, tuple | list) else (entry,)
-
-
-def _traffic(place: Place, batch: int) -> float:
-    """Seconds for what must move. Forward: tokens, outputs. Backward: tokens and the gradient of outputs, the gradient
-    of tokens."""
-    numbers = batch * place.length * place.width
-    return 5 * 4 * numbers / copy_rate(numbers)
 
 
 @functools.cache

@@ -60,4 +60,7 @@ def test_the_floor_of_a_form_adds_products_and_operations(monkeypatch):
     monkeypatch.setattr("icl.console.floors._chain_seconds", lambda elementary: 0.5 if elementary else 0.25)
     monkeypatch.setattr("icl.console.floors.copy_rate", lambda numbers: 1e12)
     a = jnp.zeros((2, 2))
-    assert form_floor(lambda a: jnp.exp(a @ a) + a, (a,), PLACE, 1) == pytest.approx(1 + 4 * 0.5 + 4 * 0.25)
+    assert form_floor(lambda a: jnp.exp(a @ a) + a, a) == pytest.approx(1 + 4 * 0.5 + 4 * 0.25)
+    # Four numbers of four bytes, read and written.
+    monkeypatch.setattr("icl.console.floors.copy_rate", lambda numbers: 2.0)
+    assert form_floor(lambda a: jnp.exp(a @ a) + a, a) == pytest.approx(16)
