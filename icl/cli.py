@@ -291,9 +291,13 @@ def _exit(code: int) -> None:
 
 def main() -> None:
     """The console script: every foreseeable failure is a message with a fix and an exit code, never a traceback."""
-    from icl.console import failures
+    from icl.signals import interruptible
 
-    sys.exit(failures.shielded(lambda: app(standalone_mode=False)))
+    with interruptible():
+        from icl.console import failures
+
+        code = failures.shielded(lambda: app(standalone_mode=False))
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,9 @@ class Training(Fields):
         False, "compute every block again for its gradient, to save memory at a third more work", science=False
     )
     checkpoint_every: str = setting("log:20", "steps at which to keep a checkpoint: 500, log:40, 'none'", science=False)
+    save_minutes: float | None = setting(
+        10.0, "minutes after which the newest state is stored, whatever the cadence; none: never", above=0, science=False
+    )
     log_every: int = setting(100, "steps between rows of metrics.jsonl", at_least=1, science=False)
     validation_prompts: int = setting(
         256, "fixed prompts for the excess shown while training", at_least=1, science=False

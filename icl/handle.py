@@ -70,6 +70,18 @@ class Run:
         return self.state is State.FINISHED
 
     @property
+    def caveat(self) -> str | None:
+        """What anyone who measures `model` has to know first: that it is not the end of a training that went well.
+        None for a finished run at its last step."""
+        status, steps = self.directory.status, self.config.training.steps
+        taken = f"this is the model of step {self.step} of {steps}"
+        if status.state is State.DIVERGED:
+            return f"training diverged at step {status.step}; {taken}, the last one with finite weights"
+        if status.state is not State.FINISHED:
+            return f"{status.state.value}; {taken}, and says nothing about the trained one"
+        return None if self.step == steps else f"{taken}, and says nothing about the trained one"
+
+    @property
     def metrics(self) -> dict[str, np.ndarray]:
         """Columns of the log: step, loss, validation_loss and, where Bayes is known, excess over it; with a
         teacher, losses and excess are against the teacher."""

@@ -47,6 +47,7 @@ class Phase(NamedTuple):
     y: str
     cells: tuple[Cell, ...]
     normalization: str
+    left_out: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         rows = [(self.x, self.y, "nearest family", f"distance ({self.normalization})", "runs")]
@@ -54,7 +55,8 @@ class Phase(NamedTuple):
             (f"{c.x}", f"{c.y}", str(c), f"{c.distance:.3g}" if c.fits else "", f"{len(c.runs)}") for c in self.cells
         ]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join("  ".join(w.ljust(n) for w, n in zip(row, widths, strict=True)).rstrip() for row in rows)
+        lines = ["  ".join(w.ljust(n) for w, n in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return "\n".join([*lines, *(f"left out: {reason}" for reason in self.left_out)])
 
     def plain(self) -> list[dict[str, Any]]:
         """JSON values: one entry a cell."""
@@ -94,11 +96,13 @@ class Phase(NamedTuple):
 
 
 def phase(runs: Sequence[Run], x: str, y: str, prompts: int = 512) -> Phase:
-    """The map over settings `x` and `y`, by path or bare name. Raises ConfigError for a setting the runs do not have,
-    or one that says the same of all of them."""
-    unfinished = [run.path.name for run in runs if not run.finished]
-    if unfinished:
-        raise ConfigError([Problem("phase", f"not finished: {', '.join(unfinished)}; icl resume NAME finishes a run")])
+    """The map over settings `x` and `y`, by path or bare name. Runs that have not finished (training may go on, or has
+    diverged) are left out, and named. Raises ConfigError for a setting the runs do not have, or one that says the same
+    of all of them."""
+    left_out = tuple(f"{run.path.name}: {run.caveat}" for run in runs if not run.finished)
+    runs = [run for run in runs if run.finished]
+    if not runs:
+        raise ConfigError([Problem("phase", f"no run has finished: {'; '.join(left_out)}")])
     trees = [run.config.dump() for run in runs]
     axes = [[_value(tree, resolve(word, tree)) for tree in trees] for word in (x, y)]
     for word, values in zip((x, y), axes, strict=True):
@@ -111,7 +115,7 @@ def phase(runs: Sequence[Run], x: str, y: str, prompts: int = 512) -> Phase:
         identify(run.model, run.task, key=prng.stream(run.seed, "identification"), prompts=prompts) for run in runs
     ]
     cells = [_cell(place, [runs[i] for i in group], [found[i] for i in group]) for place, group in groups.items()]
-    return Phase(x, y, tuple(cells), found[0].normalization)
+    return Phase(x, y, tuple(cells), found[0].normalization, left_out)
 
 
 def _value(tree: Any, path: str) -> Any:

@@ -38,6 +38,8 @@ def look(
         return typer.echo(menu(probes.describe(), as_json))
     chosen = None if probe is None else probes.get(probe)
     run = reading.load(run_name, out)
+    if warning := reading.warned(run):
+        typer.echo(warning, err=as_json)
     if chosen is None:
         return all_that_apply(page, run, save, prompts, as_json)
     one(chosen, run, save, prompts, as_json)

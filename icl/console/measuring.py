@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from icl.console.arguments import AsJson
+from icl.console.arguments import RUNS, AsJson, Out
 
 
 def add(app: typer.Typer) -> None:
@@ -14,11 +14,11 @@ def add(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def doctor(as_json: AsJson = False) -> None:
+def doctor(out: Out = RUNS, as_json: AsJson = False) -> None:
     """Check the installation: versions, devices, speed of one matrix product, where runs and programs are kept."""
     from icl.console import machine
 
-    typer.echo(machine.doctor(as_json))
+    typer.echo(machine.doctor(out, as_json))
 
 
 def bench(

@@ -56,6 +56,8 @@ class Display:
 
     def __call__(self, progress: Any) -> None:
         compiling = progress.phase == "compiling"
+        for note in progress.notes:
+            print(f"warning: {note}", file=self.stream, flush=True)
         text = "compiling" if compiling else describe(progress)
         if self.bar is not None:
             self.bar.update(self.task, total=max(progress.steps, 1), completed=progress.step, description=text)

@@ -3,9 +3,11 @@
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+import typer
 
 from function_classes.fields import nearest
 from icl.console.machine import keep_programs
@@ -33,6 +35,17 @@ def report(run: Any) -> str:
         reports.make(run)
     files = sorted(path.name for path in where.iterdir())
     return f"{read_bytes(summary).decode()}\n{where}/\n  " + "  ".join(files)
+
+
+def warned(run: Any) -> str:
+    """The line that stands before every answer about a run that has not finished, or diverged; empty for others."""
+    return "" if run.caveat is None else f"warning: {run.path.name}: {run.caveat}"
+
+
+def _say(lines: Iterable[str]) -> None:
+    """On standard error, which leaves results in JSON what they are."""
+    for line in filter(None, lines):
+        typer.echo(line, err=True)
 
 
 def plain(run: Any) -> dict[str, Any]:
@@ -171,9 +184,11 @@ def evaluate(
     if csv is not None:
         table.to_csv(csv)
     if as_json:
+        _say([warned(run)])
         return table.to_json()
     often = "" if loops is None else f", {loops} loops"
-    return f"{run.path.name} on {task.name}, {task.points} points{often}, {prompts} prompts\n{table}"
+    title = f"{run.path.name} on {task.name}, {task.points} points{often}, {prompts} prompts"
+    return "\n".join([*filter(None, [warned(run)]), title, str(table)])
 
 
 def _check_spaces(trained: Any, other: Any) -> None:
@@ -207,9 +222,11 @@ def identify(name: str, out: Path, prompts: int, as_json: bool) -> str:
         for run in runs
     ]
     if as_json:
+        _say(map(warned, runs))
         texts = [one.to_json() for one in found]
         return texts[0] if len(texts) == 1 else "[" + ", ".join(texts) + "]"
-    return "\n".join(f"{run.path.name} is {one.sentence()}" for run, one in zip(runs, found, strict=True))
+    lines = [f"{run.path.name} is {one.sentence()}" for run, one in zip(runs, found, strict=True)]
+    return "\n".join(line for pair in zip(map(warned, runs), lines, strict=True) for line in pair if line)
 
 
 def phase(name: str, out: Path, x: str, y: str, save: Path, prompts: int, as_json: bool) -> str:

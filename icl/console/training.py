@@ -28,7 +28,6 @@ def start(
     from function_classes.fields import ConfigError, Problem
     from icl import custom
     from icl.console import options
-    from icl.console.machine import share_cores
     from icl.training import memory
 
     if task is None and preset is None and file is None:
@@ -37,7 +36,7 @@ def start(
     if task is not None:
         task = custom.resolve(task)
     configs = options.configs(task, settings, preset, file)
-    share_cores(len(configs))
+    _share_cores(configs, out)
     memory.check(configs)
     if dry:
         typer.echo(json.dumps([c.dump() for c in configs]) if as_json else "\n\n".join(plan(c, out) for c in configs))
@@ -49,21 +48,29 @@ def again(query: str, out: Path, **ways: Any) -> int:
     """Continues every unfinished run that the query names."""
     from icl.handle import load_all
 
-    return _train([run.config for run in load_all(query, out)], out, **ways)
+    runs = load_all(query, out)
+    return _train([run.config for run in runs], out, directories=[run.directory for run in runs], **ways)
 
 
 def longer(query: str, steps: int, out: Path, **ways: Any) -> int:
-    """Trains longer versions of the runs that the query names."""
+    """Trains longer versions of the runs that the query names, beside them."""
     from icl.handle import load_all
     from icl.training.session import extend
 
     runs = load_all(query, out)
+    out = _beside(runs[0])
+    _share_cores([run.config for run in runs], out, [run.directory for run in runs])
     for run in runs:
         if not run.config.training.schedule.prefix(run.config.training.steps):
             schedule = run.config.training.schedule.name
             message = f"{run.path.name}: {schedule} depends on the number of steps, so training begins from the start"
             typer.echo(message, err=True)
     return _train([extend(run, steps, root=out) for run in runs], out, **ways)
+
+
+def _beside(run: Any) -> Path:
+    """Where a run lives, if it was named by a link the place that the link leads to."""
+    return (run.path.resolve() if run.path.is_symlink() else run.path).parent
 
 
 def branch(query: str, at: int, settings: Sequence[tuple[str, str]], out: Path, **ways: Any) -> int:
@@ -73,7 +80,21 @@ def branch(query: str, at: int, settings: Sequence[tuple[str, str]], out: Path, 
     from icl.training.session import fork
 
     run = load(query, out)
+    out = _beside(run)
     return _train([fork(run, at, options.changes(settings, run.config), root=out)], out, **ways)
+
+
+def _share_cores(configs: Sequence[Any], out: Path, directories: Sequence[Any] | None = None) -> None:
+    """As many devices as unfinished runs had before, so that they go on with the same bits; else one a core."""
+    from icl.console.machine import share_cores
+    from icl.runs.directory import RunDirectory, State
+
+    if directories is None:
+        paths = [RunDirectory.place(out, config.dump(), config.identity) for config in configs]
+        directories = [RunDirectory.open(path) for path in paths if (path / "status.json").exists()]
+    ended = (State.FINISHED, State.DIVERGED)
+    before = [one.packing.get("devices") for one in directories if one.status.state not in ended]
+    share_cores(len(configs), max((count for count in before if isinstance(count, int)), default=None))
 
 
 def plan(config: Any, out: Path) -> str:
@@ -132,20 +153,21 @@ def _train(
     fresh: bool = False,
     as_json: bool = False,
     answer: bool = True,
+    directories: Sequence[Any] | None = None,
 ) -> int:
     from icl.console import reading
-    from icl.console.machine import keep_programs, share_cores
+    from icl.console.machine import keep_programs
     from icl.runs.directory import State
-    from icl.training.session import run_all
+    from icl.training.session import farewell, run_all
 
     keep_programs()
-    share_cores(len(configs))
+    _share_cores(configs, out, directories)
     for config in configs[:1]:
         typer.echo(plan(config, out), err=True)
     if len(configs) > 1:
         typer.echo(f"          and {len(configs) - 1} more", err=True)
     with Display() as display:
-        session = run_all(configs, root=out, name=name, watch=display, fresh=fresh)
+        session = run_all(configs, root=out, name=name, watch=display, fresh=fresh, directories=directories)
     for run in session.runs:
         status = run.directory.status
         for warning in status.warnings:
@@ -153,9 +175,7 @@ def _train(
         if status.state in (State.DIVERGED, State.INTERRUPTED):
             typer.echo(f"{run.path}: {status}", err=True)
     if session.outcome.interrupted is not None:
-        known = name or (session.runs[0].path.name if len(session.runs) == 1 else None)
-        way = f"icl resume {shlex.quote(known)} --out {shlex.quote(str(out))}" if known else "the same command"
-        typer.echo(f"continue with: {way}", err=True)
+        typer.echo(farewell([run.directory for run in session.runs], out, name), err=True)
         return session.outcome.exit_code
     finished = [run for run in session.runs if run.finished]
     reports = [reading.report(run) for run in finished] if answer else [str(run.path) for run in finished]
@@ -165,4 +185,6 @@ def _train(
         typer.echo(reports[0])
     elif finished:
         typer.echo(reading.comparison(finished))
+    for error in session.outcome.busy:
+        typer.echo(f"error: left out, {error}", err=True)
     return session.outcome.exit_code

@@ -19,4 +19,4 @@ from icl.runs.metrics import MetricsLog as MetricsLog
 from icl.runs.query import find as find
 from icl.runs.query import find_all as find_all
 from icl.runs.query import list_runs as list_runs
-from icl.runs.signals import interruptible as interruptible
+from icl.signals import interruptible as interruptible

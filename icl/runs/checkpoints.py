@@ -127,14 +127,21 @@ def latest(directory: str | os.PathLike[str]) -> Path | None:
     return next(reversed(list_checkpoints(directory).values()), None)
 
 
-def load_newest(directory: str | os.PathLike[str], skeleton: Any) -> Loaded | None:
-    """The newest checkpoint that is intact; None where there has never been one.
+def load_newest(
+    directory: str | os.PathLike[str],
+    skeleton: Any,
+    *others: str | os.PathLike[str],
+    usable: Callable[[int], bool] = lambda step: True,
+) -> Loaded | None:
+    """The newest checkpoint of one or several directories that is intact and whose step is `usable`; None where there
+    has never been one.
 
     Damaged ones are passed over and reported. Raises NotARun where all are damaged, and Incompatible at once where the
     newest one is intact but does not fit the skeleton.
     """
     damaged: list[NotARun] = []
-    for step, path in reversed(_candidates(directory).items()):
+    candidates = [pair for folder in (directory, *others) for pair in _candidates(folder).items() if usable(pair[0])]
+    for step, path in sorted(candidates, key=lambda pair: pair[0], reverse=True):
         try:
             return Loaded(load(path, skeleton), step, read_index(path).extra, path, tuple(damaged))
         except Incompatible:
@@ -169,6 +176,19 @@ def prune(directory: str | os.PathLike[str], keep: Callable[[int], bool]) -> tup
             atomic.point("remove")
             shutil.rmtree(scrap)
     return gone
+
+
+def drop(directory: str | os.PathLike[str], keep: int | None = None) -> None:
+    """Removes every checkpoint of a directory but that of step `keep`, and the directory when it is empty. Must only be
+    called by the process that holds the run's lock."""
+    for step, path in _candidates(directory).items():
+        if step != keep:
+            with atomic.storage(path, "remove checkpoint"):
+                scrap = Path(directory) / f".tmp-{step}-{os.getpid()}"
+                atomic.rename(path, scrap)
+                shutil.rmtree(scrap)
+    with contextlib.suppress(OSError):
+        Path(directory).rmdir()
 
 
 def clean(directory: str | os.PathLike[str]) -> None:

@@ -6,8 +6,9 @@
         status.json      state, step, warnings
         metrics.jsonl    one row per logged step
         checkpoints/     step-########/
+        rolling/         step-########/, the newest state by the clock, so that a kill costs minutes
         report/          figures and tables
-        lock             held by the one writer
+        lock             held by the one writer; `owner` beside it where the file system has no locks
 
 Creation writes status.json last: a directory without it is no run yet. Opening and reading change nothing on disk.
 """
@@ -22,20 +23,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from icl.runs import atomic
+from icl.runs import atomic, lock
 from icl.runs.errors import AlreadyARun, Incompatible, NotARun
-from icl.runs.lock import writing
+from icl.runs.index import COMPLETE
 from icl.runs.strict_json import dumps, loads, seal, unseal
 
 SCHEMA = 1
 _WRITTEN = ("config.json", "manifest.json", "status.json")
-_OURS = re.compile(r"(config|manifest|status)\.json|metrics\.jsonl|checkpoints|report|lock|\.tmp-.*-\d+")
+_OURS = re.compile(r"(config|manifest|status)\.json|metrics\.jsonl|checkpoints|rolling|report|lock|owner|\.tmp-.*-\d+")
 
 
 class State(enum.Enum):
     """How a run stands. The value is what a person is told; the lower-case name is what status.json holds."""
 
-    RUNNING = "training is under way, or its process was killed"
+    PLANNED = "training has not begun"
+    RUNNING = "training is under way"
     FINISHED = "training reached its last step"
     INTERRUPTED = "training was interrupted and can be resumed"
     DIVERGED = "training left the finite numbers"
@@ -81,7 +83,7 @@ class RunDirectory:
         manifest: Mapping[str, Any],
         name: str | None = None,
     ) -> "RunDirectory":
-        """A new run, complete on disk when this returns, at step 0 and running. `name` is its alias.
+        """A new run, complete on disk when this returns, at step 0 and planned. `name` is its alias.
 
         A creation that was interrupted is completed. Raises AlreadyARun where this run exists, NotARun for a
         directory with anything else in it (which is left as it is), StorageError where nothing can be written.
@@ -89,7 +91,7 @@ class RunDirectory:
         path = RunDirectory.place(root, config, identity)
         _refuse_occupied(path)
         atomic.make_directory(path)
-        with writing(path):
+        with lock.writing(path):
             _refuse_occupied(path)
             text = (dumps(config, indent=1) + "\n").encode()
             checksum = hashlib.sha256(text).hexdigest()
@@ -97,7 +99,7 @@ class RunDirectory:
             atomic.write_atomic(path / "config.json", text)
             atomic.write_atomic(path / "manifest.json", seal(sealed))
             atomic.make_directory(path / "checkpoints")
-            _write_status(path, Status(State.RUNNING))
+            _write_status(path, Status(State.PLANNED))
             with atomic.storage(path.parent, "write"):
                 atomic.sync_directory(path.parent)
         return RunDirectory.open(path)
@@ -157,12 +159,48 @@ class RunDirectory:
         return self.path / "checkpoints"
 
     @property
+    def rolling(self) -> Path:
+        return self.path / "rolling"
+
+    @property
     def report(self) -> Path:
         return self.path / "report"
 
     @property
+    def packing(self) -> dict[str, Any]:
+        """In which program it trains (`icl.training.packs`); empty for runs that were made before this was recorded."""
+        found = self.manifest.get("packing")
+        return dict(found) if isinstance(found, Mapping) else {}
+
+    @property
     def status(self) -> Status:
-        """Read from disk each time. Raises NotARun where it is damaged."""
+        """Read from disk each time. A run whose process has ended in the middle of training is interrupted, at the
+        step from which it goes on. Raises NotARun where it is damaged."""
+        found = self._stored()
+        if found.state is not State.RUNNING or lock.living(self.path) is not None:
+            return found
+        step = max(self._steps(), default=0)
+        return dataclasses.replace(
+            found,
+            state=State.INTERRUPTED,
+            step=step,
+            detail=f"its process ended at about step {max(found.step, step)}; training goes on from step {step}",
+        )
+
+    def _steps(self) -> list[int]:
+        """The steps of everything stored that has the name of a checkpoint."""
+        found = []
+        for folder in (self.checkpoints, self.rolling):
+            if folder.is_dir():
+                found += [int(match[1]) for name in os.listdir(folder) if (match := COMPLETE.fullmatch(name))]
+        return found
+
+    @property
+    def begun(self) -> bool:
+        """Whether training has left anything that could be lost, or is under way."""
+        return bool(self._steps()) or lock.living(self.path) is not None
+
+    def _stored(self) -> Status:
         file = self.path / "status.json"
         fields = unseal(atomic.read_bytes(file), file, SCHEMA)
         try:
@@ -173,13 +211,30 @@ class RunDirectory:
 
     def set_status(self, state: State, step: int, detail: str = "", warnings: tuple[str, ...] = ()) -> Status:
         """Replaces the status in one step; new warnings join the old ones. Only for the holder of `lock`."""
-        known = self.status.warnings
+        known = self._stored().warnings
         added = tuple(w for w in dict.fromkeys(warnings) if w not in known)
         return _write_status(self.path, Status(state, step, detail, known + added))
 
     def lock(self):
         """`with run.lock():` makes this process the one writer. Raises Busy, or StorageError on a read-only run."""
-        return writing(self.path)
+        return lock.writing(self.path)
+
+    def discard(self) -> None:
+        """Removes a run that has left nothing: a command that failed before its first step leaves no empty run. Does
+        nothing where there is anything but what `create` wrote. Raises as `lock` does."""
+        with self.lock():
+            names = set(os.listdir(self.path))
+            empty = not any(os.listdir(f) for f in (self.checkpoints, self.rolling) if f.is_dir())
+            if names - {*_WRITTEN, "checkpoints", "rolling", "lock", "owner"} or not empty:
+                return
+            # Without its status the directory is no run, whatever else is still there when the process dies.
+            for name in ("status.json", "manifest.json", "config.json", "owner", "lock"):
+                with atomic.storage(self.path / name, "remove"):
+                    (self.path / name).unlink(missing_ok=True)
+            for folder in (self.checkpoints, self.rolling, self.path):
+                if folder.is_dir():
+                    with atomic.storage(folder, "remove"):
+                        folder.rmdir()
 
 
 def _refuse_occupied(path: Path) -> None:
@@ -195,8 +250,7 @@ def _refuse_occupied(path: Path) -> None:
         raise AlreadyARun(path, f"holds this run already ({found.status}); resume it, extend it, or change the seed")
     foreign = [name for name in names if not _OURS.fullmatch(name)]
     used = [name for name in ("metrics.jsonl", "report") if name in names]
-    if (path / "checkpoints").is_dir() and os.listdir(path / "checkpoints"):
-        used.append("checkpoints")
+    used += [name for name in ("checkpoints", "rolling") if (path / name).is_dir() and os.listdir(path / name)]
     if foreign or used:
         raise NotARun(path, f"holds {', '.join((foreign + used)[:5])} but no run of icl; choose another place")
 

@@ -93,6 +93,12 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     return {name: _column(path, name, [as_number(row.get(name)) for row in rows]) for name in names}
 
 
+def last_step(path: str | os.PathLike[str]) -> int:
+    """The step of the last complete row; 0 where there is none. Raises as `read`."""
+    rows = _parse(Path(path)).rows
+    return rows[-1]["step"] if rows else 0
+
+
 def cut_back(path: str | os.PathLike[str], step: int) -> int:
     """Drops every row after `step`, and a torn end; what is kept keeps its bytes. Returns the number of rows gone."""
     path, found = Path(path), _parse(Path(path))

@@ -90,6 +90,23 @@ def jax_settings() -> dict[str, Any]:
     }
 
 
+def changes(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """What differs between the surroundings that a manifest records and those of this process, where it may change
+    last digits: one sentence for each, none where all is as it was."""
+    now: dict[str, Any] = {"versions": versions(), "machine": machine(), **jax_settings()}
+    compared = [("versions", name, name) for name in ("python", *_PACKAGES)]
+    compared += [("machine", "processor", "processor"), ("devices", "platform", "platform"), ("devices", "kind", "device")]
+    found = []
+    for part, key, word in compared:
+        before, after = (one.get(part, {}).get(key) if isinstance(one.get(part), Mapping) else None for one in (manifest, now))
+        if before != after and before is not None and key != "icl-workbench":
+            found.append(f"{word} was {before} and is {after}: last digits may differ")
+    for key in ("xla_flags", "matmul_precision"):
+        if key in manifest and manifest[key] != now[key]:
+            found.append(f"{key} was {manifest[key] or 'empty'} and is {now[key] or 'empty'}: last digits may differ")
+    return tuple(found)
+
+
 def jax_setting(name: str) -> Any:
     """A setting of JAX. `jax.config.read` refuses those that a context can change, and types know no attributes."""
     import jax

@@ -47,7 +47,7 @@ def find(root: str | os.PathLike[str], query: str) -> RunDirectory:
 def find_all(root: str | os.PathLike[str], query: str) -> tuple[RunDirectory, ...]:
     """All runs that a query names, oldest first, at least one. Raises as `find` does.
 
-    Tried in this order: a path to a run; `last`, the run created last; the exact name of a directory; an alias; a
+    Tried in this order: a path to a run; `last`, the run created last that has begun to train; the exact name of a directory; an alias; a
     prefix of directory names; `field=value,...` against the configuration, where a field is a full path or its end.
     """
     if os.sep in query or (Path(query) / "manifest.json").is_file():
@@ -58,7 +58,7 @@ def find_all(root: str | os.PathLike[str], query: str) -> tuple[RunDirectory, ..
         reasons = f"; damaged: {'; '.join(map(str, listing.damaged))}" if listing.damaged else ""
         raise NotFound(f"there are no runs in {root}{reasons}")
     if query == "last":
-        return runs[-1:]
+        return next(((run,) for run in reversed(runs) if run.begun), runs[-1:])
     if "=" in query:
         return _matching(runs, query)
     for matches in (

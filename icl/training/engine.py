@@ -59,7 +59,7 @@ def program_key(config: Config) -> str:
     training = {
         name: value
         for name, value in plain.dump(config.training).items()
-        if name not in ("steps", "checkpoint_every", "log_every", "learning_rate")
+        if name not in ("steps", "checkpoint_every", "log_every", "learning_rate", "save_minutes")
     }
     model = {"model": plain.dump(config.model)}
     # Floats of the model shape the compiled network: they are no data.
@@ -82,11 +82,11 @@ class Program:
     instead, where it divides evenly. The numbers of a member depend on all this in their last bits only.
     """
 
-    def __init__(self, config: Config, packing: str | None = None):
+    def __init__(self, config: Config, packing: str | None = None, devices: int | None = None):
         self.config = config
-        self.packing = packing or ("map" if jax.default_backend() == "cpu" else "vmap")
+        self.packing = packing or self.usual_packing()
         self.traces = 0
-        self.devices = jax.local_devices()
+        self.devices = jax.local_devices()[:devices]
         self.mesh = jax.sharding.Mesh(np.asarray(self.devices), ("batch",))
         shapes = eqx.filter_eval_shape(lambda: self._make(config.task, 0))
         self.skeleton, self.static = eqx.partition(shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
@@ -132,13 +132,30 @@ class Program:
 
     def chunk(self, state: State, start: int, stop: int, data: Data) -> State:
         """Steps start..stop-1. The state is donated: keep no reference to it."""
-        batch = self.config.training.batch // self.config.training.accumulate
-        if len(self.devices) > 1 and (len(state.step) > 1 or batch % len(self.devices) == 0):
-            state = jax.device_put(state, jax.sharding.NamedSharding(self.mesh, jax.sharding.PartitionSpec()))
+        mesh = self._mesh(len(state.step))
+        if mesh is not None:
+            state = jax.device_put(state, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
         state = self._chunk(state, np.int32(start), np.int32(stop), data)
         if self.traces > 1:
             raise RuntimeError(f"the training program was traced {self.traces} times; one is the promise")
         return state
+
+    @staticmethod
+    def usual_packing() -> str:
+        return "map" if jax.default_backend() == "cpu" else "vmap"
+
+    @staticmethod
+    def split(config: Config, members: int, devices: int) -> int:
+        """In how many parts the batch of a member is computed at the same time: members that share the devices have
+        whole batches, and so has one whose batch does not divide evenly."""
+        batch = config.training.batch // config.training.accumulate
+        return devices if members == 1 and batch % devices == 0 else 1
+
+    def _mesh(self, members: int) -> jax.sharding.Mesh | None:
+        """The devices that a program of so many members runs on; None where it is the first one alone."""
+        if members > 1 and len(self.devices) > 1:
+            return jax.sharding.Mesh(np.asarray(self.devices[:members]), ("members",))
+        return self.mesh if self.split(self.config, members, len(self.devices)) > 1 else None
 
     def validate(self, params: PyTree, validation: Validation) -> dict[str, np.ndarray]:
         """Loss on the validation prompts, its excess over Bayes or the teacher, for every member."""
@@ -162,12 +179,11 @@ class Program:
                     return jax.vmap(lambda *a: function(*a, *shared))(*args)
                 return jax.lax.map(lambda a: function(*a, *shared), args)
 
-            count = min(members, len(self.devices))
-            if count == 1:
+            mesh = self._mesh(members)
+            if mesh is None:
                 return packed(args, shared)
             # Where they do not come out even, the last member is computed more than once.
-            index = np.minimum(np.arange(-(-members // count) * count), members - 1)
-            mesh = jax.sharding.Mesh(np.asarray(self.devices[:count]), ("members",))
+            index = np.minimum(np.arange(-(-members // mesh.size) * mesh.size), members - 1)
             each, alike = jax.sharding.PartitionSpec("members"), jax.sharding.PartitionSpec()
             spread = jax.shard_map(packed, mesh=mesh, in_specs=(each, alike), out_specs=each, check_vma=False)
             found = spread(jax.tree.map(lambda a: jnp.asarray(a)[index], args), shared)
@@ -220,7 +236,7 @@ class Program:
     def _shard(self, prompts: Prompt) -> Prompt:
         """A batch shared out over the devices, unless they share the members: then each has whole batches."""
         members = not jax.sharding.get_abstract_mesh().empty
-        if members or len(self.devices) == 1 or prompts.ys.shape[0] % len(self.devices):
+        if members or self.split(self.config, 1, len(self.devices)) == 1:
             return prompts
         spec = jax.sharding.NamedSharding(self.mesh, jax.sharding.PartitionSpec("batch"))
         return jax.tree.map(lambda a: jax.lax.with_sharding_constraint(a, spec), prompts)
@@ -280,6 +296,8 @@ class Program:
         self.traces += 1
 
         def one(state: State, data: Data, start: Array, stop: Array) -> State:
-            return jax.lax.fori_loop(start, stop, lambda step, s: self._step(step, s, data), state)
+            # One after another, a member that has diverged or waits costs nothing; side by side all take the same time.
+            last = jnp.where(state.alive, stop, start) if self.packing == "map" else stop
+            return jax.lax.fori_loop(start, last, lambda step, s: self._step(step, s, data), state)
 
         return self._members(one)(states, data, shared=(start, stop))

@@ -1,36 +1,40 @@
-"""From configurations to finished runs: finds what exists, packs what can train together, resumes, extends, forks."""
+"""From configurations to finished runs: finds what exists, packs what can train together, trains and resumes."""
 
 import contextlib
 import itertools
 import os
-import shutil
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import jax
 
 from function_classes import plain
 from function_classes.base import FunctionClass
 from function_classes.fields import ConfigError, Problem
 from icl import custom
 from icl.config import Config
-from icl.handle import DEFAULT_ROOT, Run, loader
+from icl.handle import DEFAULT_ROOT, Run
 from icl.models import given
-from icl.runs import checkpoints, metrics, provenance
+from icl.runs import provenance
 from icl.runs.directory import RunDirectory, State
-from icl.runs.errors import AlreadyARun, Diverged, NotARun
-from icl.runs.signals import interruptible
-from icl.training import memory
-from icl.training.engine import Program, program_key
+from icl.runs.errors import Busy, Diverged, RunError
+from icl.signals import Interruption, interruptible
+from icl.training import memory, packs, placing
+from icl.training.branching import extend as extend
+from icl.training.branching import fork as fork
+from icl.training.engine import Program
+from icl.training.members import Seat
+from icl.training.packs import Pack
 from icl.training.trainer import Progress, Watcher, fit
 
 
 class Outcome(NamedTuple):
-    """How training ended: the exit code a shell command would return, and the signal that stopped it, if any."""
+    """How training ended: the exit code a shell command would return, the signal that stopped it, if any, and one error
+    for every run that was left out because another process writes to it."""
 
     exit_code: int
     interrupted: int | None = None
+    busy: tuple[Busy, ...] = ()
 
 
 class Session(NamedTuple):
@@ -75,6 +79,8 @@ def train(
     session = run_all([config], root=root, name=name, watch=watch, leave=False)
     if session.outcome.interrupted is not None:
         raise KeyboardInterrupt
+    if session.outcome.busy:
+        raise session.outcome.busy[0]
     (run,) = session.runs
     if run.state is State.DIVERGED:
         raise Diverged(f"{run.path.name}: {run.directory.status}")
@@ -121,122 +127,82 @@ def run_all(
     watch: Watcher = quiet,
     fresh: bool = False,
     leave: bool = True,
+    directories: Sequence[RunDirectory] | None = None,
 ) -> Session:
-    """Brings every configuration to its last step. The worst exit code of all groups is the session's."""
+    """Brings every configuration to its last step. The worst exit code of all groups is the session's.
+
+    `directories` are the runs to continue, one for each configuration, wherever they are; without them a run lives
+    below `root`, under a name that its configuration gives. Runs that another process writes to are left out and named
+    in the outcome; raises the first Busy where there is nothing else to train.
+    """
     memory.check(configs)
     with interruptible(leave) as interruption:
-        directories = [_place(config, root, name, fresh) for config in configs]
-        for group in groups(configs, directories):
+        if directories is None:
+            places, created = placing.find(configs, Path(root), name, fresh)
+        else:
+            places, created = list(directories), []
+        interruption.farewell = lambda: farewell(places, root, name)
+        busy: list[Busy] = []
+        plan = packs.recorded(configs, places, placing.unfinished(configs, places))
+        for pack in plan:
             if interruption.requested is None:
-                runs = [(configs[i], directories[i]) for i in group]
-                fit(Program(configs[group[0]]), runs, watch, interruption)
-        diverged = any(directory.status.state is State.DIVERGED for directory in directories)
-        outcome = Outcome(interruption.exit_code or (3 if diverged else 0), interruption.requested)
-    return Session(tuple(Run(directory) for directory in directories), outcome)
+                busy += _train(pack, configs, places, watch, interruption, created)
+        if busy and len(plan) == 1 and len(busy) == len(plan[0].seats):
+            raise busy[0]
+        diverged = any(directory.status.state is State.DIVERGED for directory in places)
+        code = interruption.exit_code or (5 if busy else 3 if diverged else 0)
+        interruption.farewell = None
+    return Session(tuple(map(Run, places)), Outcome(code, interruption.requested, tuple(busy)))
 
 
-def groups(configs: Sequence[Config], directories: Sequence[RunDirectory]) -> list[list[int]]:
-    """Indices of unfinished runs that share a program, their number of steps and the step they stand at.
-
-    A run whose last checkpoint has been damaged since is unfinished again.
-    """
-    found: dict[Any, list[int]] = {}
-    for index, (config, directory) in enumerate(zip(configs, directories, strict=True)):
-        training, state, step = config.training, directory.status.state, _stands_at(directory)
-        if state is State.DIVERGED or (state is State.FINISHED and step == training.steps):
-            continue
-        key = program_key(config), training.steps, training.log_every, step
-        if not any(directories[i].path == directory.path for i in found.get(key, [])):
-            found.setdefault(key, []).append(index)
-    return list(found.values())
+def farewell(places: Sequence[RunDirectory], root: str | os.PathLike[str], name: str | None) -> str:
+    """What an interrupted command says: how to go on."""
+    one = places[0].path if len(places) == 1 else None
+    known = name or (None if one is None else one.name if one.parent == Path(root) else str(one))
+    if known is None:
+        return "interrupted; continue with: the same command"
+    where = f" --out {shlex.quote(str(root))}" if name or (one is not None and one.parent == Path(root)) else ""
+    return f"interrupted; continue with: icl resume {shlex.quote(known)}{where}"
 
 
-def _stands_at(directory: RunDirectory) -> int:
-    """The step of the newest checkpoint that is intact: where training will go on."""
-    for step, path in reversed(checkpoints.list_checkpoints(directory.checkpoints).items()):
-        with contextlib.suppress(NotARun):
-            checkpoints.verify(path)
-            return step
-    return 0
-
-
-def _place(config: Config, root: str | os.PathLike[str], name: str | None, fresh: bool) -> RunDirectory:
-    """The directory of a configuration: the existing one, or a new one."""
-    tree = config.dump()
-    path = RunDirectory.place(root, tree, config.identity)
-    if (path / "status.json").exists():
-        directory = RunDirectory.open(path)
-        if not fresh:
-            return directory if name in (None, directory.name) else directory.called(name)
-        with directory.lock():
-            shutil.move(path, _aside(path))
-    manifest = provenance.manifest(tree, config.identity)
+def _train(
+    pack: Pack,
+    configs: Sequence[Config],
+    directories: Sequence[RunDirectory],
+    watch: Watcher,
+    interruption: Interruption,
+    created: Sequence[RunDirectory],
+) -> list[Busy]:
+    """Trains the runs of one pack. Where that fails they say so, and those that this command made and that hold nothing
+    are removed."""
+    program = Program(configs[min(pack.seats.values())], pack.mode, pack.devices)
+    seats = [
+        Seat(place, configs[index], directories[index], _notes(pack, program, directories[index]))
+        for place, index in sorted(pack.seats.items())
+    ]
     try:
-        return RunDirectory.create(root, tree, config.identity, manifest, name)
-    except AlreadyARun:  # made by another process since we looked; its lock decides
-        return RunDirectory.open(path)
+        return fit(program, seats, pack.places, watch, interruption)
+    except (RunError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        for seat in seats:
+            with contextlib.suppress(RunError):
+                if seat.directory in created:
+                    seat.directory.discard()
+                if (seat.directory.path / "status.json").exists():
+                    with seat.directory.lock():
+                        step = seat.directory.status.step
+                        seat.directory.set_status(State.FAILED, step, f"{type(error).__name__}: {error}"[:500])
+        raise
+    finally:
+        interruption.unsaved(False)
 
 
-def _aside(path: Path) -> Path:
-    """Where an earlier run goes when the same configuration is trained anew: nothing is ever deleted."""
-    for number in itertools.count(1):
-        candidate = path.parent / "replaced" / f"{path.name}-{number}"
-        if not candidate.exists():
-            candidate.parent.mkdir(parents=True, exist_ok=True)
-            return candidate
-    raise AssertionError("unreachable")
-
-
-def extend(run: Run, steps: int, *, root: str | os.PathLike[str] | None = None) -> Config:
-    """The configuration of a longer run, with a directory that starts from what both runs share.
-
-    With a schedule whose first steps do not depend on the length (constant, warmup-stable-decay) the longer run is
-    bitwise what it would have been from the start; with any other it does start there. Raises ConfigError for steps
-    that are not more than the run's.
-    """
-    training = run.config.training
-    if steps <= training.steps:
-        raise ConfigError([Problem("training.steps", f"must be above the run's {training.steps}, got {steps}")])
-    config = run.config.change(**{"training.steps": steps, "training.schedule": training.schedule})
-    shared = training.schedule.prefix(training.steps)
-    _seed_from(run, config, shared, Path(root or run.path.parent))
-    return config
-
-
-def fork(run: Run, at: int, settings: Mapping[str, Any], *, root: str | os.PathLike[str] | None = None) -> Config:
-    """The configuration of a run that continues another one's checkpoint with changed settings.
-
-    Its identity records the parent and the step. Raises NotFound where there is no such checkpoint.
-    """
-    run = run.at(at)
-    config = run.config.change(**{**settings, "origin": f"{run.identity}@{at}"})
-    if config.training.steps <= at:
-        message = f"must be above the step of the fork, {at}, got {config.training.steps}"
-        raise ConfigError([Problem("training.steps", message)])
-    if program_shapes(config) != program_shapes(run.config):
-        message = "a fork keeps the parent's weights and optimizer state, so nothing may change their shapes"
-        raise ConfigError([Problem("model", message)])
-    _seed_from(run, config, at, Path(root or run.path.parent), exactly=True)
-    return config
-
-
-def program_shapes(config: Config) -> tuple[Any, ...]:
-    """Names, shapes and types of everything in a checkpoint."""
-    program = Program(config)
-    leaves = jax.tree_util.tree_leaves_with_path(program.shapes(program.data([config])))
-    return tuple((jax.tree_util.keystr(path), leaf.shape, str(leaf.dtype)) for path, leaf in leaves)
-
-
-def _seed_from(run: Run, config: Config, limit: int, root: Path, exactly: bool = False) -> None:
-    """A new run directory that begins with copies of the parent's checkpoints and log up to a step."""
-    steps = [s for s in run.steps if (s == limit if exactly else s <= limit)]
-    directory = _place(config, root, None, False)
-    if directory.status.step or not steps or (steps[-1] == 0 and not exactly):
-        return
-    with directory.lock():
-        _, wanted = loader(run.config)
-        for step in steps:
-            source = checkpoints.directory_of(run.directory.checkpoints, step)
-            checkpoints.save(directory.checkpoints, step, checkpoints.load(source, wanted))
-        metrics.copy(run.directory.metrics, directory.metrics, steps[-1])
-        directory.set_status(State.INTERRUPTED, steps[-1], f"continues {run.path.name} from step {steps[-1]}")
+def _notes(pack: Pack, program: Program, directory: RunDirectory) -> tuple[str, ...]:
+    """Why a run that goes on may differ in its last digits from one that was never stopped; nothing where it began."""
+    if not directory.begun or not directory.status.step:
+        return ()
+    notes = [] if pack.known else ["packing unknown, last digits may differ from those of a run that was not stopped"]
+    if len(program.devices) != pack.devices:
+        notes.append(f"trained on {pack.devices} devices, now on {len(program.devices)}: last digits may differ")
+    return (*notes, *provenance.changes(directory.manifest))

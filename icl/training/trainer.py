@@ -1,14 +1,16 @@
 """Training as it happens on disk: chunks between boundaries, rows of the log, checkpoints, interrupts, divergence.
 
 Boundaries (log, checkpoint, end) are functions of the absolute step, and the chunk program gives the same bits however
-its steps are split; so a run that was interrupted anywhere ends with the same files as one that was not.
+its steps are split; so a run that was interrupted anywhere ends with the same files as one that was not. Members of one
+program that stand at different steps (a kill may come between their checkpoints) begin one after another: whoever is
+ahead waits in its place, and takes up its own stored state at its own step.
 """
 
 import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -17,21 +19,24 @@ import numpy as np
 from icl.config import Config
 from icl.runs import checkpoints
 from icl.runs.cadence import Cadence
-from icl.runs.directory import RunDirectory
 from icl.runs.directory import State as Standing
+from icl.runs.errors import Busy
 from icl.runs.metrics import MetricsLog, cut_back
-from icl.runs.signals import Interruption
+from icl.signals import Interruption
 from icl.training.engine import Data, Program, State
-from icl.training.validation import Validation
+from icl.training.members import Member, Seat, begin, join, newest, skeleton
 
 # Chunks are kept about this long so that an interrupt, and the progress shown, never wait for more.
 CHUNK_SECONDS = 0.5
+# How often a status says at which step training is; less often where writing it takes longer than this share of time.
+STATUS_SECONDS, STATUS_SHARE = 10.0, 0.01
 
 
 @dataclasses.dataclass
 class Progress:
     """What a watcher is told after every chunk. `seconds` have passed since step `timed_from`, so that compilation is
-    not counted; `loss` is the mean over members since the last row of the log, and `excess` is over `floor`."""
+    not counted; `loss` is the mean over members since the last row of the log, and `excess` is over `floor`. `notes` are
+    sentences that someone should read before training begins."""
 
     step: int
     steps: int
@@ -42,6 +47,7 @@ class Progress:
     seconds: float = 0.0
     phase: str = "training"
     floor: str = "Bayes"
+    notes: tuple[str, ...] = ()
 
 
 Watcher = Callable[[Progress], None]
@@ -53,74 +59,53 @@ def floor(config: Config) -> str:
     return "Bayes" if teacher is None else f"teacher {teacher.label}"
 
 
-@dataclasses.dataclass
-class Member:
-    """One run of an ensemble while it trains."""
-
-    config: Config
-    directory: RunDirectory
-    log: MetricsLog
-    cadence: Cadence
-    stopped: bool = False
-
-    def keeps(self, step: int) -> bool:
-        """Whether the checkpoint of this step was asked for: cadence, the last step all longer runs share, the end."""
-        training = self.config.training
-        shared = training.schedule.prefix(training.steps)
-        return self.cadence.due(step, training.steps) or step in (0, shared, training.steps)
-
-
 def fit(
     program: Program,
-    runs: Sequence[tuple[Config, RunDirectory]],
+    seats: Sequence[Seat],
+    places: int,
     watch: Watcher,
     interruption: Interruption,
-) -> None:
-    """Trains all runs, which share one program and one starting step, to their last step.
+) -> list[Busy]:
+    """Trains all runs, which share one program of so many `places`, to their last step.
 
-    Every directory is locked meanwhile. Once an interruption is requested, all are checkpointed at the end of the
-    current chunk. A member that diverges is frozen with its last finite weights and named; the others go on.
+    Every directory is locked meanwhile; runs that another process writes to are left out and returned. Once an
+    interruption is requested, all are checkpointed at the end of the current chunk. A member that diverges is frozen
+    with its last finite weights and named; the others go on.
     """
     with contextlib.ExitStack() as stack:
-        for _, directory in runs:
-            stack.enter_context(directory.lock())
-        configs = [config for config, _ in runs]
-        watch(Progress(0, configs[0].training.steps, 0, len(runs), phase="compiling"))
+        free, busy, warned = [], [], []
+        for seat in seats:
+            try:
+                warning = stack.enter_context(seat.directory.lock())
+            except Busy as error:
+                busy.append(error)
+            else:
+                free.append(seat)
+                warned.append(() if warning is None else (warning,))
+        if not free:
+            return busy
+        steps = free[0].config.training.steps
+        notes = tuple(dict.fromkeys(note for seat in free for note in seat.notes))
+        watch(Progress(0, steps, 0, len(free), phase="compiling", notes=notes))
+        # An empty place computes what the first run does, and its results go nowhere.
+        configs = [free[0].config] * places
+        for seat in free:
+            configs[seat.place] = seat.config
         data = program.data(configs)
-        state, first, damaged = _restore(program, runs, data)
-        validation, data = program.prepare(configs, data)
+        wanted = skeleton(program, data)
+        found = [newest(seat, wanted) for seat in free]
         members = []
-        for (config, directory), warnings in zip(runs, damaged, strict=True):
-            cut_back(directory.metrics, first)
-            log = stack.enter_context(MetricsLog(directory.metrics))
-            members.append(Member(config, directory, log, Cadence.parse(config.training.checkpoint_every)))
-            directory.set_status(Standing.RUNNING, first, warnings=warnings)
-        _Fit(program, members, data, validation, watch, interruption).run(state, first)
-
-
-def skeleton(program: Program, data: Data) -> State:
-    """Shapes and types of one member's state, as checkpoints hold it."""
-    shapes = program.shapes(data)
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), shapes)
-
-
-def _restore(
-    program: Program, runs: Sequence[tuple[Config, RunDirectory]], data: Data
-) -> tuple[State, int, list[tuple[str, ...]]]:
-    """The members' newest checkpoints stacked, or fresh states, all at the same step; and what was passed over."""
-    wanted, found, damaged = skeleton(program, data), [], []
-    for _, directory in runs:
-        checkpoints.clean(directory.checkpoints)
-        loaded = checkpoints.load_newest(directory.checkpoints, wanted)
-        found.append(loaded)
-        damaged.append(() if loaded is None else tuple(map(str, loaded.damaged)))
-    steps = {0 if loaded is None else loaded.step for loaded in found}
-    if len(steps) > 1:
-        raise ValueError(f"runs trained together must stand at one step, not {sorted(steps)}")
-    if any(loaded is None for loaded in found):
-        return program.start(data), 0, damaged
-    trees = [loaded.tree for loaded in found if loaded is not None]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees), steps.pop(), damaged
+        for seat, loaded, extra in zip(free, found, warned, strict=True):
+            first = 0 if loaded is None else loaded.step
+            cut_back(seat.directory.metrics, first)
+            log = stack.enter_context(MetricsLog(seat.directory.metrics))
+            cadence = Cadence.parse(seat.config.training.checkpoint_every)
+            stored = None if loaded is None else loaded.tree
+            members.append(Member(seat.place, seat.config, seat.directory, log, cadence, first, stored))
+            damaged = () if loaded is None else tuple(map(str, loaded.damaged))
+            seat.directory.set_status(Standing.RUNNING, first, warnings=(*seat.notes, *extra, *damaged))
+        _Fit(program, members, places, data, watch, interruption).run(configs)
+    return busy
 
 
 class _Fit:
@@ -130,28 +115,47 @@ class _Fit:
         self,
         program: Program,
         members: list[Member],
+        places: int,
         data: Data,
-        validation: Validation,
         watch: Watcher,
         interruption: Interruption,
     ):
-        self.program, self.members, self.data, self.validation = program, members, data, validation
+        self.program, self.members, self.places, self.data = program, members, places, data
         self.watch, self.interruption = watch, interruption
-        self.steps = members[0].config.training.steps
-        self.log_every = members[0].config.training.log_every
+        training = members[0].config.training
+        self.steps, self.log_every = training.steps, training.log_every
+        minutes = [m.config.training.save_minutes for m in members]
+        self.save_seconds = 60 * min((m for m in minutes if m is not None), default=math.inf)
         self.loss, self.excess = float("nan"), None
+        self.stored = self.shown = time.monotonic()
+        self.pause = STATUS_SECONDS
 
-    def run(self, state: State, first: int) -> None:
+    @property
+    def going(self) -> list[Member]:
+        """Members whose state moves at the moment."""
+        return [m for m in self.members if not m.stopped and m.stored is None]
+
+    def run(self, configs: Sequence[Config]) -> None:
+        first = min(member.first for member in self.members)
+        with self._leaving(first):
+            self.validation, self.data = self.program.prepare(list(configs), self.data)
+            state = join(begin(self.program, self.members, self.places, self.data), self.members, first)
+            if first < self.steps:
+                self.program.validate(state.params, self.validation)  # compiled while nothing can be lost
+            if first == 0:
+                self._save(state, 0, self.going)
         step, began, timed_from, pace = first, time.monotonic(), first, 1
-        if first == 0:
-            self._save(state, 0, range(len(self.members)))
+        self.stored = time.monotonic()
         while step < self.steps and not all(member.stopped for member in self.members):
             if self.interruption.requested is not None:
                 return self._interrupt(state, step)
             stop = self._boundary(step, pace)
             start = time.monotonic()
-            state = self.program.chunk(state, step, stop, self.data)
-            jax.block_until_ready(state.step)
+            # Until the first chunk is there, it compiles, and leaving loses nothing.
+            with self._leaving(first) if step == first else contextlib.nullcontext():
+                state = self.program.chunk(state, step, stop, self.data)
+                jax.block_until_ready(state.step)
+            self.interruption.unsaved(True)
             elapsed = time.monotonic() - start
             if step == first:
                 began, timed_from = time.monotonic(), stop
@@ -160,17 +164,37 @@ class _Fit:
             step = stop
             self._freeze(state, step)
             state = self._record(state, step)
-            due = [i for i, m in enumerate(self.members) if not m.stopped and m.keeps(step)]
-            self._save(state, step, due)
+            self._save(state, step, [m for m in self.going if m.keeps(step)])
+            self._keep_up(state, step)
+            state = join(state, self.members, step)
             seconds = time.monotonic() - began
             numbers = timed_from, len(self.members), self.loss, self.excess, seconds
             self.watch(Progress(step, self.steps, *numbers, floor=floor(self.members[0].config)))
         self._finish()
+        self.interruption.unsaved(False)
+
+    @contextlib.contextmanager
+    def _leaving(self, first: int) -> Iterator[None]:
+        """While this lasts nothing is unsaved: a signal ends the process at once, and statuses say where it stood."""
+        before = self.interruption.farewell
+
+        def farewell() -> str:
+            for member in self.members:
+                member.directory.set_status(Standing.INTERRUPTED, member.first)
+            return "interrupted" if before is None else before()
+
+        self.interruption.farewell = farewell
+        try:
+            yield
+        finally:
+            self.interruption.farewell = before
 
     def _boundary(self, step: int, pace: int) -> int:
-        """Where the chunk from `step` ends: the next row, checkpoint or end, or sooner so that it stays short."""
+        """Where the chunk from `step` ends: the next row, checkpoint, waiting member or end, or sooner so that it stays
+        short."""
         log = (step // self.log_every + 1) * self.log_every
-        stop = min(self.steps, log, step + pace)
+        waiting = [m.first for m in self.members if m.stored is not None]
+        stop = min(self.steps, log, step + pace, *waiting)
         kept = (s for s in range(step + 1, stop) if any(m.keeps(s) for m in self.members))
         return next(kept, stop)
 
@@ -180,31 +204,29 @@ class _Fit:
             return state
         measured = self.program.validate(state.params, self.validation)
         losses = np.asarray(state.total) / np.maximum(np.asarray(state.count), 1)
-        for index, member in enumerate(self.members):
-            if not member.stopped:
-                numbers = {name: float(values[index]) for name, values in measured.items()}
-                member.log.append([{"step": step, "loss": float(losses[index]), **numbers}])
-        going = [i for i, member in enumerate(self.members) if not member.stopped]
-        if going:
+        for member in self.going:
+            numbers = {name: float(values[member.place]) for name, values in measured.items()}
+            member.log.append([{"step": step, "loss": float(losses[member.place]), **numbers}])
+        if going := [member.place for member in self.going]:
             self.loss = float(np.mean(losses[going]))
             self.excess = float(np.mean(measured["excess"][going])) if "excess" in measured else None
         return dataclasses.replace(state, total=jnp.zeros_like(state.total), count=jnp.zeros_like(state.count))
 
     def _freeze(self, state: State, step: int) -> None:
         alive = np.asarray(state.alive)
-        for index, member in enumerate(self.members):
-            if alive[index] or member.stopped:
+        for member in self.going:
+            if alive[member.place]:
                 continue
-            last = int(state.step[index])
+            last = int(state.step[member.place])
             # A checkpoint taken there while all was well differs in its flags, and resuming from it comes back here.
             if last not in checkpoints.list_checkpoints(member.directory.checkpoints):
-                self._save(state, last, [index])
+                self._save(state, last, [member])
             if not member.stopped:
-                self._stop(index, last, self.program.paths[int(state.culprit[index])])
+                self._stop(member, last, self.program.paths[int(state.culprit[member.place])])
 
-    def _stop(self, index: int, step: int, leaf: str) -> None:
+    def _stop(self, member: Member, step: int, leaf: str) -> None:
         """Names what diverged: the status says at which step, worst in which leaf, and what to try."""
-        member, limit = self.members[index], float(self.data.limit[index])
+        limit = float(self.data.limit[member.place])
         member.stopped = True
         member.log.sync()
         training, rate = member.config.training, member.config.rate
@@ -217,30 +239,46 @@ class _Fit:
             f"try --learning-rate {slower:.1g} or --clip 1",
         )
 
-    def _save(self, state: State, step: int, which: Sequence[int]) -> None:
+    def _save(self, state: State, step: int, which: Sequence[Member], rolling: bool = False) -> None:
         """Checkpoints of members whose weights are finite; the others have diverged since their last one."""
         if not which:
             return
+        if not rolling and len(which) == len(self.going):
+            self.stored = time.monotonic()
         host = jax.device_get(state)
-        for index in which:
-            member, one = self.members[index], jax.tree.map(lambda a: a[index], host)  # noqa: B023
+        for member in which:
+            one = jax.tree.map(lambda a: a[member.place], host)  # noqa: B023
             sound = map(np.all, map(np.isfinite, jax.tree.leaves(one.params)))
             bad = next((path for path, fine in zip(self.program.paths, sound, strict=True) if not fine), None)
             if bad is not None:
-                self._stop(index, max(checkpoints.list_checkpoints(member.directory.checkpoints)), bad)
-                continue
-            member.log.sync()
-            checkpoints.save(member.directory.checkpoints, step, one)
+                self._stop(member, max(checkpoints.list_checkpoints(member.directory.checkpoints)), bad)
+            elif rolling:
+                member.roll(step, one)
+            else:
+                member.store(step, one)
+
+    def _keep_up(self, state: State, step: int) -> None:
+        """By the clock: the newest state on disk, and a status that says how far training is."""
+        now = time.monotonic()
+        if now - self.stored >= self.save_seconds and step < self.steps:
+            self._save(state, step, self.going, rolling=True)
+            self.stored = time.monotonic()
+        if now - self.shown >= self.pause:
+            for member in self.going:
+                member.directory.set_status(Standing.RUNNING, step)
+            self.shown = time.monotonic()
+            self.pause = max(STATUS_SECONDS, (self.shown - now) / STATUS_SHARE)
 
     def _interrupt(self, state: State, step: int) -> None:
-        going = [i for i, member in enumerate(self.members) if not member.stopped]
-        self._save(state, step, going)
-        for index in going:
-            if not self.members[index].stopped:
-                self.members[index].directory.set_status(Standing.INTERRUPTED, step)
+        self._save(state, step, self.going)
+        for member in self.members:
+            if not member.stopped:
+                member.directory.set_status(Standing.INTERRUPTED, step if member.stored is None else member.first)
+        self.interruption.unsaved(False)
 
     def _finish(self) -> None:
         for member in self.members:
             if not member.stopped:
                 checkpoints.prune(member.directory.checkpoints, member.keeps)
+                checkpoints.drop(member.directory.rolling)
                 member.directory.set_status(Standing.FINISHED, self.steps)

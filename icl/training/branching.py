@@ -1,0 +1,83 @@
+"""Runs that begin with what another run has: `extend` trains it longer, `fork` goes on with other settings."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from function_classes.fields import ConfigError, Problem
+from icl.config import Config
+from icl.handle import Run, loader
+from icl.runs import checkpoints, metrics
+from icl.runs.directory import RunDirectory, State
+from icl.training import packs, placing
+from icl.training.engine import Program
+
+
+def extend(run: Run, steps: int, *, root: str | os.PathLike[str] | None = None) -> Config:
+    """The configuration of a longer run, with a directory that starts from what both runs share.
+
+    With a schedule whose first steps do not depend on the length (constant, warmup-stable-decay) the longer run is
+    bitwise what it would have been from the start; with any other it does start there. Raises ConfigError for steps
+    that are not more than the run's.
+    """
+    training = run.config.training
+    if steps <= training.steps:
+        raise ConfigError([Problem("training.steps", f"must be above the run's {training.steps}, got {steps}")])
+    config = run.config.change(**{"training.steps": steps, "training.schedule": training.schedule})
+    shared = training.schedule.prefix(training.steps)
+    packing = packs.continued(run.directory.packing, steps)
+    steps_kept = [s for s in run.steps if s <= shared] if shared else []
+    _seed_from(run, config, Path(root or run.path.parent), packing, steps_kept)
+    return config
+
+
+def fork(run: Run, at: int, settings: Mapping[str, Any], *, root: str | os.PathLike[str] | None = None) -> Config:
+    """The configuration of a run that continues another one's checkpoint with changed settings.
+
+    Its identity records the parent and the step. Raises NotFound where there is no such checkpoint.
+    """
+    run = run.at(at)
+    config = run.config.change(**{**settings, "origin": f"{run.identity}@{at}"})
+    if config.training.steps <= at:
+        message = f"must be above the step of the fork, {at}, got {config.training.steps}"
+        raise ConfigError([Problem("training.steps", message)])
+    if program_shapes(config) != program_shapes(run.config):
+        message = "a fork keeps the parent's weights and optimizer state, so nothing may change their shapes"
+        raise ConfigError([Problem("model", message)])
+    _seed_from(run, config, Path(root or run.path.parent), None, [at])
+    return config
+
+
+def program_shapes(config: Config) -> tuple[Any, ...]:
+    """Names, shapes and types of everything in a checkpoint."""
+    program = Program(config)
+    leaves = jax.tree_util.tree_leaves_with_path(program.shapes(program.data([config])))
+    return tuple((jax.tree_util.keystr(path), leaf.shape, str(leaf.dtype)) for path, leaf in leaves)
+
+
+def _seed_from(
+    run: Run, config: Config, root: Path, packing: Mapping[str, Any] | None, steps: Sequence[int]
+) -> None:
+    """A new run directory that begins with copies of the parent's log and checkpoints of some steps. The log comes
+    first: a checkpoint ahead of its log would leave a gap there, whenever the process dies."""
+    place = RunDirectory.place(root, config.dump(), config.identity)
+    if (place / "status.json").exists():
+        directory = RunDirectory.open(place)
+    else:
+        (pack,) = packs.new([config], [0])
+        directory = placing.create(config, root, None, packing or pack.record(0, config))
+    if not steps:
+        return
+    with directory.lock():
+        if max(checkpoints.list_names(directory.checkpoints), default=-1) > steps[-1]:
+            return  # trained on already
+        if metrics.last_step(directory.metrics) < steps[-1]:
+            metrics.copy(run.directory.metrics, directory.metrics, steps[-1])
+        _, wanted = loader(run.config)
+        for step in steps:
+            source = checkpoints.directory_of(run.directory.checkpoints, step)
+            checkpoints.save(directory.checkpoints, step, checkpoints.load(source, wanted))
+        directory.set_status(State.INTERRUPTED, steps[-1], f"continues {run.path.name} from step {steps[-1]}")
