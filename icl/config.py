@@ -43,7 +43,7 @@ class Training(Fields):
     )
     checkpoint_every: str = setting("log:20", "steps at which to keep a checkpoint: 500, log:40, 'none'", science=False)
     save_minutes: float | None = setting(
-        10.0, "minutes after which the newest state is stored, whatever the cadence; none: never", above=0, science=False
+        10.0, "minutes between stored states that replace one another; none: no such states", above=0, science=False
     )
     log_every: int = setting(100, "steps between rows of metrics.jsonl", at_least=1, science=False)
     validation_prompts: int = setting(

@@ -48,8 +48,8 @@ _active: Interruption | None = None
 
 @contextlib.contextmanager
 def interruptible(leave: bool = True) -> Iterator[Interruption]:
-    """Inside the block SIGINT and SIGTERM only set `requested` while work is unsaved, and otherwise end the process with
-    130 or 143; a second one, more than `ONE` seconds later, does so in any case.
+    """Inside the block SIGINT and SIGTERM only set `requested` while work is unsaved, and otherwise end the process
+    with 130 or 143; a second one, more than `ONE` seconds later, does so in any case.
 
     Python runs signal handlers between its own instructions, hence not during a long compilation or device
     computation. A thread that the system wakes directly therefore decides. Nothing is flushed then; every file is safe

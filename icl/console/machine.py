@@ -40,9 +40,10 @@ def cores() -> int:
 
 
 def share_cores(members: int, devices: int | None = None) -> None:
-    """Makes `devices` devices, or without that number makes every core a device of its own, so that the members of an ensemble train side by side: for small networks
-    that is about 1.3 times faster on two cores than all cores on one member. Nothing changes for one member, where
-    XLA_FLAGS say how many devices there are, or where the backend has started already."""
+    """Makes `devices` devices of the processor, or without that number one of every core, so that the members of an
+    ensemble train side by side: for small networks that is about 1.3 times faster on two cores than all cores on one
+    member. Nothing changes for one member, where XLA_FLAGS say how many devices there are, or where the backend has
+    started already."""
     import jax
 
     devices = min(members, cores()) if devices is None else devices

@@ -1,7 +1,6 @@
 """`icl run`, `resume`, `extend` and `fork`: what will be trained, the wait, and the answer."""
 
 import json
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

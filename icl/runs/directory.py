@@ -225,10 +225,11 @@ class RunDirectory:
         with self.lock():
             names = set(os.listdir(self.path))
             empty = not any(os.listdir(f) for f in (self.checkpoints, self.rolling) if f.is_dir())
-            if names - {*_WRITTEN, "checkpoints", "rolling", "lock", "owner"} or not empty:
+            rows = self.metrics.exists() and self.metrics.stat().st_size
+            if names - {*_WRITTEN, "metrics.jsonl", "checkpoints", "rolling", "lock", "owner"} or rows or not empty:
                 return
             # Without its status the directory is no run, whatever else is still there when the process dies.
-            for name in ("status.json", "manifest.json", "config.json", "owner", "lock"):
+            for name in ("status.json", "manifest.json", "config.json", "metrics.jsonl", "owner", "lock"):
                 with atomic.storage(self.path / name, "remove"):
                     (self.path / name).unlink(missing_ok=True)
             for folder in (self.checkpoints, self.rolling, self.path):

@@ -71,10 +71,9 @@ def writing(directory: str | os.PathLike[str]) -> Iterator[str | None]:
             with atomic.storage(path, "write"):
                 os.ftruncate(descriptor, 0)
                 atomic.write(descriptor, (dumps(_self()._asdict()) + "\n").encode())
+            stack.callback(_empty, descriptor)  # whatever happens: this process may live on and hold no lock
             with _beating(path):
                 yield warning
-        with contextlib.suppress(OSError):
-            os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
 
@@ -127,7 +126,7 @@ def _owning(path: Path) -> Iterator[None]:
 
 
 def _clear(path: Path) -> None:
-    """Takes away the file of an owner that is gone. Raises Busy where it is not, or where another process was faster."""
+    """Takes away the file of an owner that is gone. Raises Busy where it is not, or another process was faster."""
     with contextlib.suppress(FileNotFoundError, NotARun):
         with atomic.open_regular(path) as file:
             text, beat = file.read(4096), os.fstat(file.fileno()).st_mtime
@@ -184,6 +183,11 @@ def _beating(path: Path) -> Iterator[None]:
         yield
     finally:
         _heart.remove(path)
+
+
+def _empty(descriptor: int) -> None:
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
 
 
 def _self() -> Holder:

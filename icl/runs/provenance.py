@@ -95,10 +95,16 @@ def changes(manifest: Mapping[str, Any]) -> tuple[str, ...]:
     last digits: one sentence for each, none where all is as it was."""
     now: dict[str, Any] = {"versions": versions(), "machine": machine(), **jax_settings()}
     compared = [("versions", name, name) for name in ("python", *_PACKAGES)]
-    compared += [("machine", "processor", "processor"), ("devices", "platform", "platform"), ("devices", "kind", "device")]
+    compared += [
+        ("machine", "processor", "processor"),
+        ("devices", "platform", "platform"),
+        ("devices", "kind", "device"),
+    ]
     found = []
     for part, key, word in compared:
-        before, after = (one.get(part, {}).get(key) if isinstance(one.get(part), Mapping) else None for one in (manifest, now))
+        before, after = (
+            one.get(part, {}).get(key) if isinstance(one.get(part), Mapping) else None for one in (manifest, now)
+        )
         if before != after and before is not None and key != "icl-workbench":
             found.append(f"{word} was {before} and is {after}: last digits may differ")
     for key in ("xla_flags", "matmul_precision"):

@@ -47,8 +47,9 @@ def find(root: str | os.PathLike[str], query: str) -> RunDirectory:
 def find_all(root: str | os.PathLike[str], query: str) -> tuple[RunDirectory, ...]:
     """All runs that a query names, oldest first, at least one. Raises as `find` does.
 
-    Tried in this order: a path to a run; `last`, the run created last that has begun to train; the exact name of a directory; an alias; a
-    prefix of directory names; `field=value,...` against the configuration, where a field is a full path or its end.
+    Tried in this order: a path to a run; `last`, the run created last that has begun to train; the exact name of a
+    directory; an alias; a prefix of directory names; `field=value,...` against the configuration, where a field is a
+    full path or its end.
     """
     if os.sep in query or (Path(query) / "manifest.json").is_file():
         return (RunDirectory.open(query),)

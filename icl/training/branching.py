@@ -58,9 +58,7 @@ def program_shapes(config: Config) -> tuple[Any, ...]:
     return tuple((jax.tree_util.keystr(path), leaf.shape, str(leaf.dtype)) for path, leaf in leaves)
 
 
-def _seed_from(
-    run: Run, config: Config, root: Path, packing: Mapping[str, Any] | None, steps: Sequence[int]
-) -> None:
+def _seed_from(run: Run, config: Config, root: Path, packing: Mapping[str, Any] | None, steps: Sequence[int]) -> None:
     """A new run directory that begins with copies of the parent's log and checkpoints of some steps. The log comes
     first: a checkpoint ahead of its log would leave a gap there, whenever the process dies."""
     place = RunDirectory.place(root, config.dump(), config.identity)

@@ -132,8 +132,7 @@ class Program:
 
     def chunk(self, state: State, start: int, stop: int, data: Data) -> State:
         """Steps start..stop-1. The state is donated: keep no reference to it."""
-        mesh = self._mesh(len(state.step))
-        if mesh is not None:
+        if (mesh := self._mesh(len(state.step))) is not None:
             state = jax.device_put(state, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
         state = self._chunk(state, np.int32(start), np.int32(stop), data)
         if self.traces > 1:
@@ -146,13 +145,13 @@ class Program:
 
     @staticmethod
     def split(config: Config, members: int, devices: int) -> int:
-        """In how many parts the batch of a member is computed at the same time: members that share the devices have
-        whole batches, and so has one whose batch does not divide evenly."""
+        """Parts of a member's batch that are computed at the same time: one where members share the devices, or where
+        it does not divide evenly."""
         batch = config.training.batch // config.training.accumulate
         return devices if members == 1 and batch % devices == 0 else 1
 
     def _mesh(self, members: int) -> jax.sharding.Mesh | None:
-        """The devices that a program of so many members runs on; None where it is the first one alone."""
+        """The devices of a program of so many members; None where it is the first one alone."""
         if members > 1 and len(self.devices) > 1:
             return jax.sharding.Mesh(np.asarray(self.devices[:members]), ("members",))
         return self.mesh if self.split(self.config, members, len(self.devices)) > 1 else None
@@ -179,8 +178,7 @@ class Program:
                     return jax.vmap(lambda *a: function(*a, *shared))(*args)
                 return jax.lax.map(lambda a: function(*a, *shared), args)
 
-            mesh = self._mesh(members)
-            if mesh is None:
+            if (mesh := self._mesh(members)) is None:
                 return packed(args, shared)
             # Where they do not come out even, the last member is computed more than once.
             index = np.minimum(np.arange(-(-members // mesh.size) * mesh.size), members - 1)
@@ -235,11 +233,10 @@ class Program:
 
     def _shard(self, prompts: Prompt) -> Prompt:
         """A batch shared out over the devices, unless they share the members: then each has whole batches."""
-        members = not jax.sharding.get_abstract_mesh().empty
-        if members or self.split(self.config, 1, len(self.devices)) == 1:
+        if not jax.sharding.get_abstract_mesh().empty or self.split(self.config, 1, len(self.devices)) == 1:
             return prompts
         spec = jax.sharding.NamedSharding(self.mesh, jax.sharding.PartitionSpec("batch"))
-        return jax.tree.map(lambda a: jax.lax.with_sharding_constraint(a, spec), prompts)
+        return jax.lax.with_sharding_constraint(prompts, spec)
 
     def _gradient(self, params: PyTree, step: Array, data: Data) -> tuple[Float[Array, ""], PyTree]:
         training = self.config.training

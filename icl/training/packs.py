@@ -82,7 +82,7 @@ def recorded(configs: Sequence[Config], directories: Sequence[RunDirectory], ind
 
 def continued(packing: dict[str, Any], steps: int) -> dict[str, Any] | None:
     """The record of a longer run of a recorded one: members of a pack that are extended alike stay together."""
-    place, pack = _read(packing)
+    _, pack = _read(packing)
     return None if pack is None else {**packing, "pack": _name([pack.name, steps])}
 
 

@@ -35,8 +35,8 @@ STATUS_SECONDS, STATUS_SHARE = 10.0, 0.01
 @dataclasses.dataclass
 class Progress:
     """What a watcher is told after every chunk. `seconds` have passed since step `timed_from`, so that compilation is
-    not counted; `loss` is the mean over members since the last row of the log, and `excess` is over `floor`. `notes` are
-    sentences that someone should read before training begins."""
+    not counted; `loss` is the mean over members since the last row of the log, and `excess` is over `floor`. `notes`
+    are sentences that someone should read before training begins."""
 
     step: int
     steps: int

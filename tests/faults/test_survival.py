@@ -106,8 +106,8 @@ def test_disk_full_three_times(tmp_path, undisturbed):
 
 
 def test_signals(tmp_path, undisturbed):
-    """SIGTERM while it compiles, Ctrl-C between steps (thrice at once, as wrappers send it), Ctrl-C twice: 143, 130, 130;
-    then the same bytes."""
+    """SIGTERM while it compiles, Ctrl-C between steps (thrice at once, as wrappers send it), Ctrl-C twice: 143, 130 and
+    130; then the same bytes."""
     words = [*plugin(tmp_path, STRIKE), *RUN, "--out", tmp_path / "runs"]
     going = start(*RUN, "--out", tmp_path / "runs")
     assert going.stderr is not None

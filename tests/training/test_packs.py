@@ -126,7 +126,12 @@ def test_long_sweeps_are_several_programs():
 
 @pytest.mark.parametrize(
     "packing",
-    [{}, {"members": 2, "place": 2}, {"members": True, "place": 0, "devices": 1, "mode": "map", "pack": "a"}, {"members": 10**9}],
+    [
+        {},
+        {"members": 2, "place": 2},
+        {"members": True, "place": 0, "devices": 1, "mode": "map", "pack": "a"},
+        {"members": 10**9},
+    ],
 )
 def test_a_record_that_makes_no_sense_is_no_record(packing):
     assert packs._read(packing)[1] is None
