@@ -20,6 +20,7 @@ from experiments.papers import Claim
 from experiments.verdicts import Verdict, revive
 from icl.runs import atomic, provenance
 from icl.runs.errors import NotARun
+from icl.runs.lock import waiting
 from icl.runs.strict_json import dumps, seal, unseal
 
 SCHEMA = 1
@@ -90,6 +91,7 @@ def load(path: Path) -> dict[str, Entry]:
 def add(path: Path, claim: str, entry: Entry) -> None:
     """Adds or replaces one entry; what another process has added since is kept. Raises as `load`, and StorageError."""
     atomic.make_directory(path.parent)
-    entries = load(path) | {claim: entry}
-    claims = {name: {**e._asdict(), "verdict": e.verdict.plain()} for name, e in entries.items()}
-    atomic.write_atomic(path, seal({"schema": SCHEMA, "claims": claims}))
+    with waiting(path.parent):
+        entries = load(path) | {claim: entry}
+        claims = {name: {**e._asdict(), "verdict": e.verdict.plain()} for name, e in entries.items()}
+        atomic.write_atomic(path, seal({"schema": SCHEMA, "claims": claims}))

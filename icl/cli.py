@@ -291,13 +291,9 @@ def _exit(code: int) -> None:
 
 def main() -> None:
     """The console script: every foreseeable failure is a message with a fix and an exit code, never a traceback."""
-    from icl.signals import interruptible
+    from icl.console import failures
 
-    with interruptible():
-        from icl.console import failures
-
-        code = failures.shielded(lambda: app(standalone_mode=False))
-    sys.exit(code)
+    sys.exit(failures.shielded(lambda: app(standalone_mode=False)))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from icl.models.heads import HeadConfig
 from icl.models.mixers import MixerConfig
 from icl.models.transformer import Transformer
 from icl.references.base import Reference
+from icl.runs import provenance
 from icl.runs.cadence import Cadence
 from icl.training.curriculum import Curriculum
 from icl.training.optimizers import Muon, Optimizer
@@ -139,8 +140,12 @@ class Config(Fields):
 
     @property
     def identity(self) -> str:
-        """Hash of the scientific fields, the seed and the component versions: 16 hexadecimal digits."""
-        return hashlib.sha256(plain.canonical(plain.identity(self)).encode()).hexdigest()[:16]
+        """Hash of the scientific fields, the seed, the component versions and, where it is not the device's own, the
+        precision of matrix products that JAX is set to: 16 hexadecimal digits."""
+        science, precision = plain.identity(self), provenance.precision()
+        if precision is not None:
+            science["matmul_precision"] = precision
+        return hashlib.sha256(plain.canonical(science).encode()).hexdigest()[:16]
 
     def change(self, **settings: Any) -> "Config":
         """The same configuration with some settings changed, by path or bare name."""

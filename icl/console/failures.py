@@ -1,24 +1,25 @@
 """What a failed command says, and the code it exits with. Anything unforeseen keeps its traceback: that is a defect."""
 
-import io
 import os
 import sys
 import traceback
 from collections.abc import Callable
 from typing import Any
 
+from icl.console import streams, surroundings
+from icl.signals import interruptible
+
 USAGE, STORAGE = 2, 4
 
 
 def shielded(command: Callable[[], Any]) -> int:
     """Runs a command and returns its exit code, whatever happens to it or to the streams it prints to."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a locale without our letters must not end a run
-    try:
-        code = command()
-    except (Exception, KeyboardInterrupt) as error:
-        code = report(error)
+    with interruptible(), streams.visible():
+        try:
+            surroundings.check_packages()
+            code = command()
+        except (Exception, KeyboardInterrupt) as error:
+            code = report(error)
     try:
         sys.stdout.flush()
     except BrokenPipeError:

@@ -2,9 +2,12 @@
 
 import contextlib
 import functools
+import glob
 import json
 import os
+import re
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,9 +32,28 @@ def keep_programs() -> None:
         place.mkdir(parents=True, exist_ok=True)
     except OSError:
         return
+    _drop_damaged(place)
     jax.config.update("jax_compilation_cache_dir", str(place))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+def _drop_damaged(place: Path) -> None:
+    """Removes stored programs that cannot be read, as soon as JAX warns of one. JAX compiles such a program again and
+    keeps what is stored under its name, so that it would warn and compile at every later start."""
+    show = warnings.showwarning
+
+    def look(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        found = _UNREADABLE.match(str(message))
+        if found is None:
+            return show(message, category, *where)
+        for path in place.glob(f"{glob.escape(found[1])}-*"):
+            path.unlink(missing_ok=True)
+
+    warnings.showwarning = look
+
+
+_UNREADABLE = re.compile("Error reading persistent compilation cache entry for '([^']+)'")
 
 
 def cores() -> int:
@@ -98,7 +120,9 @@ def _lock_words(out: Path) -> str:
     from icl.runs.errors import RunError
     from icl.runs.lock import writing
 
-    existing = next(place for place in (out.absolute(), *out.absolute().parents) if place.is_dir())
+    existing = next(place for place in (out.absolute(), *out.absolute().parents) if place.exists())
+    if not existing.is_dir():
+        return f"cannot be written: {existing} is a file"
     try:
         with tempfile.TemporaryDirectory(prefix=".icl-doctor-", dir=existing) as folder, writing(folder) as warning:
             return warning or "can be written and locked"

@@ -39,6 +39,8 @@ class Display:
     def __init__(self, stream: TextIO | None = None):
         self.stream = stream or sys.stderr
         self.live = self.stream.isatty()
+        # A bar is drawn with control characters of our own; the lines beside it may quote a run's.
+        self.screen = getattr(self.stream, "plain", self.stream)
         self.bar: Any = None
         self.task: Any = None
         self.last = float("-inf")
@@ -49,7 +51,7 @@ class Display:
             from rich.progress import BarColumn, Progress, TextColumn
 
             columns = BarColumn(bar_width=24), TextColumn("{task.description}")
-            self.bar = Progress(*columns, console=Console(file=self.stream), transient=True)
+            self.bar = Progress(*columns, console=Console(file=self.screen), transient=True)
             self.bar.start()
             self.task = self.bar.add_task("starting", total=1)
         return self

@@ -34,7 +34,13 @@ def report(run: Any) -> str:
     if not os.path.lexists(summary):
         reports.make(run)
     files = sorted(path.name for path in where.iterdir())
-    return f"{read_bytes(summary).decode()}\n{where}/\n  " + "  ".join(files)
+    try:
+        text = read_bytes(summary).decode()
+    except UnicodeDecodeError as error:
+        raise NotARun(
+            summary, f"is damaged: {error.reason} at byte {error.start}; remove it to have it made again"
+        ) from None
+    return f"{text}\n{where}/\n  " + "  ".join(files)
 
 
 def warned(run: Any) -> str:
@@ -85,15 +91,27 @@ def listing(out: Path, as_json: bool) -> str:
     from icl.runs.query import list_runs
 
     found = list_runs(out)
-    runs = [Run(directory) for directory in found.runs]
+    known, damaged = _intact([Run(directory) for directory in found.runs])
+    damaged = [*found.damaged, *damaged]
     if as_json:
-        return json.dumps([plain(run) for run in runs])
+        _say(f"damaged: {error}" for error in damaged)
+        return json.dumps([fields for _, fields in known])
     rows = [("run", "name", "state", "step")]
+    for run, fields in known:
+        rows.append((run.path.name, run.directory.name or "", fields["state"], str(fields["step"])))
+    lines = _columns(rows) if known else [f"no runs in {out}; train one with: icl run linear-regression --depth 4"]
+    return "\n".join(lines + [f"damaged: {error}" for error in damaged])
+
+
+def _intact(runs: Iterable[Any]) -> tuple[list[tuple[Any, dict[str, Any]]], list[NotARun]]:
+    """The runs that can be read, with their plain values, and one error for every other one."""
+    known, damaged = [], []
     for run in runs:
-        status = run.directory.status
-        rows.append((run.path.name, run.directory.name or "", status.state.name.lower(), str(status.step)))
-    lines = _columns(rows) if runs else [f"no runs in {out}; train one with: icl run linear-regression --depth 4"]
-    return "\n".join(lines + [f"damaged: {error}" for error in found.damaged])
+        try:
+            known.append((run, plain(run)))
+        except NotARun as error:
+            damaged.append(error)
+    return known, damaged
 
 
 def show(name: str, out: Path, as_json: bool) -> str:
@@ -116,22 +134,29 @@ def compare(name: str, out: Path, as_json: bool) -> str:
     from icl.handle import load_all
 
     runs = load_all(name, out)
-    return json.dumps([plain(run) for run in runs]) if as_json else comparison(runs)
+    if not as_json:
+        return comparison(runs)
+    known, damaged = _intact(runs)
+    _say(f"damaged: {error}" for error in damaged)
+    return json.dumps([fields for _, fields in known])
 
 
 def comparison(runs: Sequence[Any]) -> str:
-    """A table of runs: the settings in which they differ, state, last row of the log."""
+    """A table of runs: the settings in which they differ, state, last row of the log; a line for each damaged one."""
+    known, damaged = _intact(runs)
+    runs = [run for run, _ in known]
     flat = [_flat(run.directory.config) for run in runs]
     paths = sorted({path for tree in flat for path in tree})
     paths = [path for path in paths if len({json.dumps(tree.get(path)) for tree in flat}) > 1]
-    logs = [plain(run)["last"] for run in runs]
+    logs = [fields["last"] for _, fields in known]
     measured = [key for key in ("loss", "validation_loss", "excess") if any(key in log for log in logs)]
     rows = [("run", *(path.split(".", 1)[-1] for path in paths), "state", *measured)]
     for run, tree, log in zip(runs, flat, logs, strict=True):
         numbers = [f"{log[key]:.4g}" if isinstance(log.get(key), float) else "" for key in measured]
         state = run.directory.status.state.name.lower()
         rows.append((run.path.name, *(str(tree.get(path, "")) for path in paths), state, *numbers))
-    return "\n".join(_columns(rows))
+    lines = _columns(rows) if runs else []
+    return "\n".join([*lines, *(f"damaged: {error}" for error in damaged)])
 
 
 def evaluate(

@@ -83,6 +83,17 @@ def branch(query: str, at: int, settings: Sequence[tuple[str, str]], out: Path, 
     return _train([fork(run, at, options.changes(settings, run.config), root=out)], out, **ways)
 
 
+def _report(run: Any) -> str:
+    """A run's report; where it is damaged, the reason, since the other runs have theirs."""
+    from icl.console import reading
+    from icl.runs.errors import NotARun
+
+    try:
+        return reading.report(run)
+    except NotARun as error:
+        return f"there is no report: {error}"
+
+
 def _share_cores(configs: Sequence[Any], out: Path, directories: Sequence[Any] | None = None) -> None:
     """As many devices as unfinished runs had before, so that they go on with the same bits; else one a core."""
     from icl.console.machine import share_cores
@@ -177,7 +188,7 @@ def _train(
         typer.echo(farewell([run.directory for run in session.runs], out, name), err=True)
         return session.outcome.exit_code
     finished = [run for run in session.runs if run.finished]
-    reports = [reading.report(run) for run in finished] if answer else [str(run.path) for run in finished]
+    reports = [_report(run) for run in finished] if answer else [str(run.path) for run in finished]
     if as_json:
         typer.echo(json.dumps([reading.plain(run) for run in finished]))
     elif len(finished) == 1:

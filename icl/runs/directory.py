@@ -14,8 +14,6 @@ Creation writes status.json last: a directory without it is no run yet. Opening 
 """
 
 import dataclasses
-import datetime
-import enum
 import hashlib
 import os
 import re
@@ -24,38 +22,23 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from icl.runs import atomic, lock
-from icl.runs.errors import AlreadyARun, Incompatible, NotARun
+from icl.runs.errors import AlreadyARun, NotARun
 from icl.runs.index import COMPLETE
-from icl.runs.strict_json import dumps, loads, seal, unseal
+from icl.runs.records import (
+    SCHEMA,
+    WRITTEN,
+    read_config,
+    read_manifest,
+    read_status,
+    sealed_manifest,
+    write_status,
+)
+from icl.runs.records import State as State
+from icl.runs.records import Status as Status
+from icl.runs.records import check_name as check_name
+from icl.runs.strict_json import dumps
 
-SCHEMA = 1
-_WRITTEN = ("config.json", "manifest.json", "status.json")
 _OURS = re.compile(r"(config|manifest|status)\.json|metrics\.jsonl|checkpoints|rolling|report|lock|owner|\.tmp-.*-\d+")
-
-
-class State(enum.Enum):
-    """How a run stands. The value is what a person is told; the lower-case name is what status.json holds."""
-
-    PLANNED = "training has not begun"
-    RUNNING = "training is under way"
-    FINISHED = "training reached its last step"
-    INTERRUPTED = "training was interrupted and can be resumed"
-    DIVERGED = "training left the finite numbers"
-    FAILED = "training stopped with an error"
-
-
-@dataclasses.dataclass(frozen=True)
-class Status:
-    """State and last completed step; `detail` says more about this state, `warnings` collects over the run's life."""
-
-    state: State
-    step: int = 0
-    detail: str = ""
-    warnings: tuple[str, ...] = ()
-    updated: str = ""
-
-    def __str__(self) -> str:
-        return f"step {self.step}: {self.state.value}" + (f" ({self.detail})" if self.detail else "")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,11 +66,13 @@ class RunDirectory:
         manifest: Mapping[str, Any],
         name: str | None = None,
     ) -> "RunDirectory":
-        """A new run, complete on disk when this returns, at step 0 and planned. `name` is its alias.
+        """A new run, complete on disk when this returns, at step 0 and planned. `name` is its alias (`check_name`).
 
-        A creation that was interrupted is completed. Raises AlreadyARun where this run exists, NotARun for a
-        directory with anything else in it (which is left as it is), StorageError where nothing can be written.
+        Nothing is written that `open` would refuse. A creation that was interrupted is completed. Raises AlreadyARun
+        where this run exists, NotARun for a directory with anything else in it (which is left as it is), StorageError
+        where nothing can be written.
         """
+        check_name(name)
         path = RunDirectory.place(root, config, identity)
         _refuse_occupied(path)
         atomic.make_directory(path)
@@ -96,10 +81,12 @@ class RunDirectory:
             text = (dumps(config, indent=1) + "\n").encode()
             checksum = hashlib.sha256(text).hexdigest()
             sealed = {**manifest, "schema": SCHEMA, "identity": identity, "name": name, "config_sha256": checksum}
+            read_config(path / "config.json", text, checksum)
+            described = sealed_manifest(path / "manifest.json", sealed)
             atomic.write_atomic(path / "config.json", text)
-            atomic.write_atomic(path / "manifest.json", seal(sealed))
+            atomic.write_atomic(path / "manifest.json", described)
             atomic.make_directory(path / "checkpoints")
-            _write_status(path, Status(State.PLANNED))
+            write_status(path, Status(State.PLANNED))
             with atomic.storage(path.parent, "write"):
                 atomic.sync_directory(path.parent)
         return RunDirectory.open(path)
@@ -113,18 +100,12 @@ class RunDirectory:
         path = Path(path)
         if not path.is_dir():
             raise NotARun(path, "is not a directory" if path.exists() else "does not exist")
-        missing = [name for name in _WRITTEN if not os.path.lexists(path / name)]
+        missing = [name for name in WRITTEN if not os.path.lexists(path / name)]
         if missing:
             raise NotARun(path, f"is not a run of icl: {', '.join(missing)} missing")
-        file = path / "manifest.json"
-        manifest = unseal(atomic.read_bytes(file), file, SCHEMA)
-        _check_manifest(file, manifest)
+        manifest = read_manifest(path / "manifest.json", atomic.read_bytes(path / "manifest.json"))
         text = atomic.read_bytes(path / "config.json")
-        if hashlib.sha256(text).hexdigest() != manifest["config_sha256"]:
-            raise NotARun(path / "config.json", "was changed after the run was created, or is damaged")
-        config = loads(text, path / "config.json")
-        if not isinstance(config, dict):
-            raise NotARun(path / "config.json", "is not a configuration")
+        config = read_config(path / "config.json", text, manifest["config_sha256"])
         if (path / "checkpoints").is_symlink():
             raise NotARun(path / "checkpoints", "is a symbolic link; runs hold plain files only")
         run = RunDirectory(path, config, manifest)
@@ -132,9 +113,12 @@ class RunDirectory:
         return run
 
     def called(self, name: str) -> "RunDirectory":
-        """This run under another alias: the manifest is replaced in one step. Raises as `lock` does."""
+        """This run under another alias: the manifest is replaced in one step. Raises as `lock` and `check_name` do."""
+        check_name(name)
+        file = self.path / "manifest.json"
         with self.lock():
-            atomic.write_atomic(self.path / "manifest.json", seal({**self.manifest, "name": name}))
+            manifest = read_manifest(file, atomic.read_bytes(file))  # as it is now, not as it was when this was opened
+            atomic.write_atomic(file, sealed_manifest(file, {**manifest, "name": name}))
         return RunDirectory.open(self.path)
 
     @property
@@ -202,18 +186,13 @@ class RunDirectory:
 
     def _stored(self) -> Status:
         file = self.path / "status.json"
-        fields = unseal(atomic.read_bytes(file), file, SCHEMA)
-        try:
-            state, warnings = State[str(fields["state"]).upper()], tuple(map(str, fields["warnings"]))
-            return Status(state, int(fields["step"]), str(fields["detail"]), warnings, str(fields["updated"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise NotARun(file, f"is no status of a run: {type(error).__name__} {error}") from None
+        return read_status(file, atomic.read_bytes(file))
 
     def set_status(self, state: State, step: int, detail: str = "", warnings: tuple[str, ...] = ()) -> Status:
         """Replaces the status in one step; new warnings join the old ones. Only for the holder of `lock`."""
         known = self._stored().warnings
         added = tuple(w for w in dict.fromkeys(warnings) if w not in known)
-        return _write_status(self.path, Status(state, step, detail, known + added))
+        return write_status(self.path, Status(state, step, detail, known + added))
 
     def lock(self):
         """`with run.lock():` makes this process the one writer. Raises Busy, or StorageError on a read-only run."""
@@ -226,7 +205,7 @@ class RunDirectory:
             names = set(os.listdir(self.path))
             empty = not any(os.listdir(f) for f in (self.checkpoints, self.rolling) if f.is_dir())
             rows = self.metrics.exists() and self.metrics.stat().st_size
-            if names - {*_WRITTEN, "metrics.jsonl", "checkpoints", "rolling", "lock", "owner"} or rows or not empty:
+            if names - {*WRITTEN, "metrics.jsonl", "checkpoints", "rolling", "lock", "owner"} or rows or not empty:
                 return
             # Without its status the directory is no run, whatever else is still there when the process dies.
             for name in ("status.json", "manifest.json", "config.json", "metrics.jsonl", "owner", "lock"):
@@ -254,20 +233,3 @@ def _refuse_occupied(path: Path) -> None:
     used += [name for name in ("checkpoints", "rolling") if (path / name).is_dir() and os.listdir(path / name)]
     if foreign or used:
         raise NotARun(path, f"holds {', '.join((foreign + used)[:5])} but no run of icl; choose another place")
-
-
-def _write_status(path: Path, status: Status) -> Status:
-    status = dataclasses.replace(status, updated=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
-    fields = {**dataclasses.asdict(status), "state": status.state.name.lower(), "meaning": status.state.value}
-    atomic.write_atomic(path / "status.json", seal({"schema": SCHEMA, **fields}))
-    return status
-
-
-def _check_manifest(file: Path, manifest: Mapping[str, Any]) -> None:
-    identity, name = manifest.get("identity"), manifest.get("name")
-    if not isinstance(identity, str) or not re.fullmatch(r"[0-9a-f]{10,}", identity):
-        raise NotARun(file, "has no identity")
-    if name is not None and not isinstance(name, str):
-        raise NotARun(file, "has a name that is not a text")
-    if not file.parent.name.endswith(identity[:10]) and re.search(r"-[0-9a-f]{10}$", file.parent.name):
-        raise Incompatible(file, f"belongs to the run {identity[:10]}, not to this directory")

@@ -55,6 +55,12 @@ class NotFound(RunError):
     exit_code = 2
 
 
+class BadName(RunError, ValueError):
+    """An alias by which a run could not be named later; says the nearest one that is allowed."""
+
+    exit_code = 2
+
+
 class Diverged(RunError):
     """Training left the finite numbers at `step`; `leaf` is the first parameter that did, where it is known."""
 

@@ -48,7 +48,9 @@ def describe(index: Index) -> bytes:
     """The contents of the file."""
     leaves = [leaf._asdict() for leaf in index.leaves]
     fields = {"schema": SCHEMA, "step": index.step, "byteorder": sys.byteorder, "bytes": index.bytes}
-    return seal({**fields, "leaves": leaves, "extra": index.extra})
+    data = seal({**fields, "leaves": leaves, "extra": index.extra})
+    _understand(unseal(data, INDEX, SCHEMA))
+    return data
 
 
 def read_index(path: str | os.PathLike[str]) -> Index:

@@ -78,6 +78,22 @@ def writing(directory: str | os.PathLike[str]) -> Iterator[str | None]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def waiting(directory: str | os.PathLike[str], seconds: float = 60.0) -> Iterator[None]:
+    """As `writing`, for short work: waits for another process to be done. Raises Busy after so many seconds."""
+    end = time.monotonic() + seconds
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(writing(directory))
+                break
+            except Busy:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.02)
+        yield
+
+
 def living(directory: str | os.PathLike[str]) -> Holder | None:
     """Who writes to a run just now, without touching its lock: whoever its file names, if that process has given a sign
     lately and, on this machine, exists. Another machine's word is its heartbeat alone."""

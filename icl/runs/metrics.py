@@ -38,14 +38,17 @@ class MetricsLog:
             atomic.write_atomic(self.path, b"".join(found.lines))
         self.last = found.rows[-1]["step"] if found.rows else None
         self._size = sum(map(len, found.lines))
+        self._kinds: dict[str, Any] = {}
+        for row in found.rows:
+            self._kinds |= {name: _kind(as_number(value)) for name, value in row.items() if value is not None}
         with atomic.storage(self.path, "open"):
             self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _FLAGS, 0o666)
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Adds rows: names to numbers, texts, or flat lists of numbers, and a whole `step` above all before it.
 
-        Raises ValueError for a step that does not increase; StorageError where the disk refuses, with the log as it
-        was before.
+        Raises ValueError for a step that does not increase, NotARun for values that `read` refuses; StorageError where
+        the disk refuses, with the log as it was before.
         """
         last, lines = self.last, []
         for row in rows:
@@ -54,7 +57,9 @@ class MetricsLog:
             if not isinstance(step, int) or isinstance(step, bool) or step < 0 or (last is not None and step <= last):
                 raise ValueError(f"{self.path}: expected a step above {last}, got {step!r}")
             last = step
-            lines.append(dumps({"step": step, **{n: v for n, v in row.items() if n != "step"}}).encode() + b"\n")
+            line = dumps({"step": step, **{n: v for n, v in row.items() if n != "step"}}).encode() + b"\n"
+            self._check(_row(line, str(self.path)))
+            lines.append(line)
         data = b"".join(lines)
         with atomic.storage(self.path, "append to", len(data)):
             try:
@@ -65,6 +70,14 @@ class MetricsLog:
                     os.ftruncate(self._descriptor, self._size)
                 raise
         self.last, self._size = last, self._size + len(data)
+
+    def _check(self, row: Mapping[str, Any]) -> None:
+        """A reader must not find what it refuses: raises NotARun for it."""
+        for name, value in row.items():
+            number = as_number(value)
+            _column(self.path, name, [number])
+            if number is not None and self._kinds.setdefault(name, _kind(number)) != _kind(number):
+                raise NotARun(self.path, f"column {name!r} has {value!r} after rows of another kind or length")
 
     def sync(self) -> None:
         with atomic.storage(self.path, "write"):
@@ -133,9 +146,15 @@ def _row(line: bytes, place: str) -> dict[str, Any]:
     if not line.endswith(b"\n"):
         raise NotARun(place, "has no end")
     row = loads(line, place)
-    if not isinstance(row, dict) or not isinstance(row.get("step"), int) or isinstance(row["step"], bool):
+    step = row.get("step") if isinstance(row, dict) else None
+    if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step < 2**63:
         raise NotARun(place, "is not a row with a step")
     return row
+
+
+def _kind(value: Any) -> Any:
+    """What all rows of a column share: numbers, texts, or lists of one length."""
+    return len(value) if isinstance(value, list) else str if isinstance(value, str) else float
 
 
 def _column(path: str | os.PathLike[str], name: str, values: list[Any]) -> np.ndarray:
@@ -149,8 +168,12 @@ def _column(path: str | os.PathLike[str], name: str, values: list[Any]) -> np.nd
         widths = {len(value) for value in present}
         if len(widths) > 1:
             raise NotARun(path, f"column {name!r} has lists of different lengths {sorted(widths)}")
+        if any(not isinstance(item, int | float) for value in present for item in value):
+            raise NotARun(path, f"column {name!r} has lists of something else than numbers")
         empty = [np.nan] * widths.pop()
         return np.array([empty if value is None else value for value in values], np.float64)
+    if any(isinstance(value, int) and abs(value) >= 2**63 for value in present):
+        raise NotARun(path, f"column {name!r} has a whole number of more than 64 bits")
     if len(present) == len(values) and kinds in ({int}, {bool}):
         return np.array(values)
     if kinds <= {int, float, bool}:

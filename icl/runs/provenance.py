@@ -90,6 +90,30 @@ def jax_settings() -> dict[str, Any]:
     }
 
 
+def refusals() -> tuple[str, ...]:
+    """Settings of JAX under which the same configuration would draw or compute other numbers than it says: one sentence
+    for each, with the way out; none where all is well."""
+    import jax
+
+    found = []
+    if jax.config.read("jax_enable_x64"):
+        found.append("64-bit numbers are on, and icl is float32 throughout: unset JAX_ENABLE_X64 (jax_enable_x64)")
+    if not jax_setting("jax_threefry_partitionable"):
+        found.append("an older order of random numbers is on: unset JAX_THREEFRY_PARTITIONABLE")
+    if jax_setting("jax_default_prng_impl") != "threefry2x32":
+        found.append("another random generator is the default: unset JAX_DEFAULT_PRNG_IMPL")
+    if jax_setting("jax_disable_jit"):
+        found.append("compiling is off, and nothing here runs without: unset JAX_DISABLE_JIT")
+    return tuple(found)
+
+
+def precision() -> str | None:
+    """The precision of matrix products that the user has set for all of JAX; None for the device's own. It is part of
+    what a run computes, hence of its identity."""
+    found = jax_setting("jax_default_matmul_precision")
+    return None if found is None or str(found) in ("None", "default") else str(found)
+
+
 def changes(manifest: Mapping[str, Any]) -> tuple[str, ...]:
     """What differs between the surroundings that a manifest records and those of this process, where it may change
     last digits: one sentence for each, none where all is as it was."""

@@ -51,16 +51,18 @@ def find_all(root: str | os.PathLike[str], query: str) -> tuple[RunDirectory, ..
     directory; an alias; a prefix of directory names; `field=value,...` against the configuration, where a field is a
     full path or its end.
     """
-    if os.sep in query or (Path(query) / "manifest.json").is_file():
-        return (RunDirectory.open(query),)
     listing = list_runs(root)
+    if os.sep in query or (Path(query) / "manifest.json").is_file():
+        # An earlier version let an alias look like a path.
+        named = () if os.path.lexists(query) else tuple(run for run in listing.runs if run.name == query)
+        return named or (RunDirectory.open(query),)
     runs = listing.runs
     if not runs:
         reasons = f"; damaged: {'; '.join(map(str, listing.damaged))}" if listing.damaged else ""
         raise NotFound(f"there are no runs in {root}{reasons}")
     if query == "last":
         return next(((run,) for run in reversed(runs) if run.begun), runs[-1:])
-    if "=" in query:
+    if "=" in query and not any(run.name == query for run in runs):
         return _matching(runs, query)
     for matches in (
         [run for run in runs if run.path.name == query],

@@ -16,7 +16,7 @@ from icl.config import Config
 from icl.handle import DEFAULT_ROOT, Run
 from icl.models import given
 from icl.runs import provenance
-from icl.runs.directory import RunDirectory, State
+from icl.runs.directory import RunDirectory, State, check_name
 from icl.runs.errors import Busy, Diverged, RunError
 from icl.signals import Interruption, interruptible
 from icl.training import memory, packs, placing
@@ -135,12 +135,20 @@ def run_all(
     below `root`, under a name that its configuration gives. Runs that another process writes to are left out and named
     in the outcome; raises the first Busy where there is nothing else to train.
     """
+    check_name(name)
+    if reasons := provenance.refusals():
+        raise ConfigError([Problem("jax", reason) for reason in reasons])
     memory.check(configs)
     with interruptible(leave) as interruption:
         if directories is None:
             places, created = placing.find(configs, Path(root), name, fresh)
         else:
             places, created = list(directories), []
+            for config, directory in zip(configs, places, strict=True):
+                if directory.identity != config.identity:
+                    known = directory.manifest.get("matmul_precision", "None")
+                    message = f"{directory.path}: was trained with matrix products of precision {known}, which are now "
+                    raise ConfigError([Problem("jax", f"{message}{provenance.precision()}: set it back to go on")])
         interruption.farewell = lambda: farewell(places, root, name)
         busy: list[Busy] = []
         plan = packs.recorded(configs, places, placing.unfinished(configs, places))

@@ -1,3 +1,4 @@
+import json
 import math
 import os
 
@@ -124,6 +125,29 @@ def test_full_device(tmp_path):
 
 def test_mixed_columns_are_refused(tmp_path):
     for name, values in {"mixed": [1, "a"], "ragged": [[1], [1, 2]]}.items():
-        write(tmp_path / name, [{"step": i, "x": v} for i, v in enumerate(values)])
+        rows = [{"step": i, "x": v} for i, v in enumerate(values)]
+        with pytest.raises(NotARun, match="column 'x'"):
+            write(tmp_path / name, rows)
+        # As a file that another program wrote.
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
         with pytest.raises(NotARun, match="column 'x'"):
             metrics.read(tmp_path / name)
+
+
+@pytest.mark.parametrize("value", [[[1]], [1, [2]], 2**63, {"a": 1}, [{"a": 1}], ["a", "b"]])
+def test_what_no_column_can_hold_is_neither_written_nor_read(tmp_path, value):
+    path = tmp_path / "log"
+    with MetricsLog(path) as log:
+        log.append([{"step": 1, "loss": 0.5}])
+        with pytest.raises(NotARun, match="column 'x'"):
+            log.append([{"step": 2, "x": value}])
+    assert path.read_bytes().count(b"\n") == 1
+    path.write_text(json.dumps({"step": 1, "x": value}) + "\n")
+    with pytest.raises(NotARun, match="column 'x'"):
+        metrics.read(path)
+
+
+def test_a_log_that_is_opened_again_keeps_the_kinds_of_its_columns(tmp_path):
+    write(tmp_path / "log", [{"step": 1, "x": [1, 2]}])
+    with MetricsLog(tmp_path / "log") as log, pytest.raises(NotARun, match="another kind or length"):
+        log.append([{"step": 2, "x": [1, 2, 3]}])

@@ -1,7 +1,5 @@
 import dataclasses
 import os
-import platform
-import time
 
 import pytest
 
@@ -17,7 +15,6 @@ from icl.runs import (
     find,
     find_all,
     list_runs,
-    lock,
 )
 from icl.runs.strict_json import loads, seal
 
@@ -266,42 +263,3 @@ def test_damaged_runs_are_listed_with_their_reason(tmp_path):
         find(tmp_path, "linear-regression-bbbb")
     with pytest.raises(NotFound, match="there are no runs"):
         find(tmp_path / "none", "last")
-
-
-def test_a_run_whose_process_ended_is_told_from_one_that_trains(tmp_path):
-    """By the lock's file alone, which readers never lock."""
-    run = create(tmp_path)
-    with run.lock():
-        run.set_status(State.RUNNING, 17)
-        assert run.status.state is State.RUNNING
-        assert "step 17" in str(run.status)
-        old = time.time() - 2 * lock.SILENT
-        os.utime(run.path / "lock", (old, old))
-        assert run.status.state is State.INTERRUPTED
-    run.set_status(State.RUNNING, 17)
-    (run.path / "checkpoints" / "step-00000012").mkdir()
-    assert (run.status.state, run.status.step) == (State.INTERRUPTED, 12)
-    assert "about step 17" in run.status.detail
-
-
-def test_another_machine_is_believed_by_its_heartbeat(tmp_path):
-    run = create(tmp_path)
-    run.set_status(State.RUNNING, 3)
-    (run.path / "lock").write_text('{"host":"elsewhere","pid":1,"started":"2026-01-01"}\n')
-    assert run.status.state is State.RUNNING
-    (run.path / "lock").write_text(f'{{"host":"{platform.node()}","pid":{2**22 + 1},"started":"2026-01-01"}}\n')
-    assert run.status.state is State.INTERRUPTED
-
-
-def test_an_empty_run_is_discarded_and_nothing_else_is(tmp_path):
-    run = create(tmp_path)
-    (run.path / "notes.txt").write_text("mine")
-    run.discard()
-    assert (run.path / "status.json").exists()
-    (run.path / "notes.txt").unlink()
-    (run.checkpoints / "step-00000000").mkdir()
-    run.discard()
-    assert (run.path / "status.json").exists()
-    (run.checkpoints / "step-00000000").rmdir()
-    run.discard()
-    assert not run.path.exists()
