@@ -57,7 +57,7 @@ def test_an_empty_run_is_discarded_and_nothing_else_is(tmp_path):
 
 @pytest.mark.parametrize("name", ["a/b", "../x", "depth=4", "last", "--flag", "a\x1b[31mb", "x" * 101, "", " "])
 def test_a_name_that_no_command_could_say_is_refused_with_one_that_it_can(tmp_path, name):
-    with pytest.raises(BadName, match="nearest|say") as caught:
+    with pytest.raises(BadName, match=r"nearest|say") as caught:
         create(tmp_path, name=name)
     nearest = str(caught.value).rpartition("'")[0].rpartition("'")[2]
     check_name(nearest)
