@@ -175,7 +175,8 @@ class Run:
 
     def scan_(self, eqn: Any, inputs: list[Any], scope: str, before: Mapping[str, tuple[Any, ...]]):
         params, body, entries = eqn.params, eqn.params["jaxpr"], []
-        constants, carried = params["num_consts"], params["num_consts"] + params["num_carry"]
+        constants, carries = _scan_counts(params)
+        carried = constants + carries
         known = survey(body.jaxpr, scope)
 
         def step(carry: list[Any], x: Any):
@@ -185,7 +186,7 @@ class Run:
                 body.jaxpr, body.consts, [*inputs[:constants], *carry, *xs], scope, level
             )
             entries[:] = group(sites)
-            return outs[: params["num_carry"]], (outs[params["num_carry"] :], stack(sites, taken))
+            return outs[:carries], (outs[carries:], stack(sites, taken))
 
         n, xs = params["length"], inputs[carried:]
         settings = {"length": n, "reverse": params["reverse"], "unroll": params["unroll"]}
@@ -228,6 +229,15 @@ class Run:
             return [jnp.where(w, n, old) for w, n, old in zip(wide, new, carry, strict=True)] if going.ndim else new
 
         return jax.lax.while_loop(lambda carry: jnp.any(test(carry)), step, inputs[bodies:]), [], []
+
+
+def _scan_counts(params: Mapping[str, Any]) -> tuple[int, int]:
+    """How many of a scan's inputs are constants, and how many are carried: they come in this order."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    # Since JAX 0.12 the inputs are one tree of three groups: constants, carried values, slices.
+    constants, carried, _ = params["ft_in"].unpack()
+    return len(list(constants)), len(list(carried))
 
 
 def _bind(eqn: Any, inputs: list[Any]) -> list[Any]:
