@@ -4,9 +4,9 @@ from tests.frozen import tables
 
 
 def main() -> None:
-    from tests.frozen import identities
+    from tests.frozen import identities, leaves
 
-    for module in (identities,):
+    for module in (identities, leaves):
         new = tables.add(module.TABLE, module.entries(tables.read(module.TABLE)))
         print(f"{module.TABLE}.json: {len(new)} new" + "".join(f"\n  {key}" for key in new[:40]))
 
