@@ -67,11 +67,11 @@ def _seed_from(run: Run, config: Config, root: Path, packing: Mapping[str, Any] 
     else:
         (pack,) = packs.new([config], [0])
         directory = placing.create(config, root, None, packing or pack.record(0, config))
-    if not steps:
+    if not steps or _trained_on(directory, steps[-1]):
         return
     with directory.lock():
-        if max(checkpoints.list_names(directory.checkpoints), default=-1) > steps[-1]:
-            return  # trained on already
+        if _trained_on(directory, steps[-1]):
+            return
         if metrics.last_step(directory.metrics) < steps[-1]:
             metrics.copy(run.directory.metrics, directory.metrics, steps[-1])
         _, wanted = loader(run.config)
@@ -79,3 +79,8 @@ def _seed_from(run: Run, config: Config, root: Path, packing: Mapping[str, Any] 
             source = checkpoints.directory_of(run.directory.checkpoints, step)
             checkpoints.save(directory.checkpoints, step, checkpoints.load(source, wanted))
         directory.set_status(State.INTERRUPTED, steps[-1], f"continues {run.path.name} from step {steps[-1]}")
+
+
+def _trained_on(directory: RunDirectory, step: int) -> bool:
+    """Whether a run has left the step at which it began."""
+    return max(checkpoints.list_names(directory.checkpoints), default=-1) > step
