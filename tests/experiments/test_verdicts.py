@@ -214,3 +214,20 @@ def test_ratios_are_paired_by_prompt():
     found = ratios("q", 3 * errors, errors)
     np.testing.assert_allclose(found.replicates, 3, rtol=1e-5)
     assert parse("at least 3")[0].low == found.values.mean().round(12)
+
+
+def test_a_share_of_other_numbers_of_seeds_is_rounded_up():
+    """Three of five are at least 4.2 of seven: five of them."""
+    some = "below 1 for at least three of five seeds"
+    assert word(some, seeds(*[0] * 5, *[2] * 2)) == REPRODUCED
+    assert word(some, seeds(*[0] * 4, *[2] * 3)) == CONTRADICTED
+
+
+def test_all_parts_of_a_claim_see_the_same_resamples():
+    """So that what is compared across parts is paired by prompt: a part and its double differ by the factor alone."""
+    errors = np.random.default_rng(1).exponential(size=(2, 3, 400))
+    one, double = means("q", errors, ("a", "b", "c")), means("twice", 2 * errors, ("a", "b", "c"))
+    np.testing.assert_allclose(double.replicates, 2 * one.replicates, rtol=1e-6)
+    np.testing.assert_allclose(means("q", errors[:, :1]).replicates[:, 0], one.replicates[:, 0], rtol=1e-6)
+    over = ratios("q", errors, errors[:, ::-1], ("a", "b", "c"))
+    np.testing.assert_allclose(over.replicates[:, 0], one.replicates[:, 0] / one.replicates[:, 2], rtol=1e-5)

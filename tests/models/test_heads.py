@@ -9,7 +9,7 @@ from scipy.stats import halfnorm, norm
 import function_classes as fc
 from icl.config import Config
 from icl.models import ModelConfig
-from icl.models.heads import BarPrediction, HeadConfig
+from icl.models.heads import BarHead, BarPrediction, HeadConfig
 from icl.training.engine import Program
 from tests.harness import Interventions
 
@@ -121,3 +121,16 @@ def test_training_minimizes_its_nats(head):
 def test_symbols_have_no_gaussian():
     with pytest.raises(fc.ConfigError, match="gaussian is a law of numbers, and markov has symbols"):
         Config.create("markov", head="gaussian")
+
+
+def test_each_tail_has_the_spread_of_its_own_bar():
+    """Half of a tail's mass lies within its bar, for bars of very different widths."""
+    edges = jnp.array([-1.0, 0.0, 1.0, 9.0])
+    head = BarHead(edges)
+    for bar, (inner, border) in {0: (0.0, -1.0), 2: (1.0, 9.0)}.items():
+        logits = jnp.full((1, 3), -40.0).at[0, bar].set(0.0)
+        found = head.read(logits, TASK.y_space, (1,))
+        grid = np.linspace(inner, border, 4001)
+        repeated = jax.tree.map(lambda a: jnp.broadcast_to(a, (4001, *a.shape[1:])), found)  # noqa: B023
+        density = np.exp(np.asarray(repeated.log_density(jnp.asarray(grid, jnp.float32)), float))
+        assert abs(np.trapezoid(density[1:], grid[1:])) == pytest.approx(0.5, abs=2e-3)

@@ -81,3 +81,13 @@ def test_such_a_network_trains_with_muon():
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(after))
     blocks = zip(jax.tree.leaves(before.network.blocks), jax.tree.leaves(after.network.blocks), strict=True)
     assert all(np.any(a != b) for a, b in blocks if a.ndim > 2)
+
+
+@pytest.mark.parametrize("init", ["gpt2", "fan-in"])
+def test_what_writes_into_the_residual_stream_starts_smaller_by_the_root_of_twice_the_depth(init):
+    """Each of the L blocks writes twice. Spreads of 32,768 weights are known to 0.4 %."""
+    shallow, deep = (MLP(64, 8, "gelu", depth, init, key=jax.random.key(0)) for depth in (1, 9))
+    usual = {"gpt2": 0.02, "fan-in": 512**-0.5}[init]
+    for mlp, depth in ((shallow, 1), (deep, 9)):
+        assert float(jnp.std(mlp.down.weight)) == pytest.approx(usual / np.sqrt(2 * depth), rel=0.02)
+    assert float(jnp.std(deep.up.weight)) == pytest.approx({"gpt2": 0.02, "fan-in": 1 / 8}[init], rel=0.02)

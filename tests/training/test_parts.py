@@ -98,3 +98,40 @@ def test_truncated_inputs_are_zero_and_outputs_follow_them():
     np.testing.assert_allclose(prompts.ys, np.einsum("bpd,bd->bp", prompts.xs, prompts.latent), atol=1e-5)
     weights = np.asarray(curriculum.weights(prompts, jnp.int32(15)))
     np.testing.assert_array_equal(weights, np.broadcast_to([1, 1, 1, 1, 0], (4, 5)))
+
+
+def test_muon_scales_by_the_larger_side():
+    """.2 sqrt(max(rows, columns)), tall or wide: the size of Adam's updates."""
+    transform = Optimizer.registry.get("muon").transform()
+    for shape in ((64, 4), (4, 64)):
+        params = {"blocks": [{"weight": jax.random.normal(jax.random.key(0), shape)}]}
+        direction, _ = transform.update(params, transform.init(params), params)
+        singular = np.linalg.svd(np.asarray(direction["blocks"][0]["weight"]), compute_uv=False)
+        # Newton-Schulz steps bring singular values near 1, not to it; the smaller side would be a factor 4 below.
+        assert np.all((singular > 0.5 * 1.6) & (singular < 1.5 * 1.6))
+
+
+def test_cosine_reaches_its_peak_when_warmup_ends_and_falls_from_there():
+    steps, warmup = 400, 80
+    factor = jax.jit(jax.vmap(Schedule.registry.get("cosine", warmup=warmup / steps).factor, (0, None)))
+    found = np.asarray(factor(jnp.arange(steps), jnp.int32(steps)), float)
+    done = np.arange(steps)
+    rise = (done + 1) / (warmup + 1)
+    fall = 0.5 * (1 + np.cos(np.pi * np.clip((done - warmup) / (steps - warmup), 0, 1)))
+    np.testing.assert_allclose(found, np.minimum(rise, fall), atol=1e-6)
+    assert found.argmax() == warmup
+    assert found[warmup] == 1
+
+
+def test_other_schedules_at_every_step():
+    """As their docstrings say, in float64."""
+    steps, done = 100, np.arange(100)
+    wanted = {
+        "constant": np.ones(100),
+        "warmup-stable-decay": np.minimum(1, np.minimum((done + 1) / 8, (steps - done) / 70)),
+        "triangle": np.minimum((done + 1) / steps / 0.5, (1 - done / steps) / 0.5),
+    }
+    fields = {"warmup-stable-decay": {"warmup": 7}}
+    for name, values in wanted.items():
+        factor = jax.jit(jax.vmap(Schedule.registry.get(name, **fields.get(name, {})).factor, (0, None)))
+        np.testing.assert_allclose(factor(jnp.arange(steps), jnp.int32(steps)), values, rtol=1e-5, err_msg=name)
