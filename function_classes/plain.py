@@ -23,6 +23,27 @@ def dump(value: Any) -> Any:
     raise TypeError(f"{value!r} is not configuration: fields hold numbers, texts, tuples and nested configuration")
 
 
+def changed(value: Fields, usual: Any = None, prefix: str = "") -> dict[str, Any]:
+    """Path -> value of every field that is not what it is in `usual` (by default, the default): a choice by its name,
+    its own fields below it."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(value):
+        item, path = getattr(value, field.name), f"{prefix}{field.name}"
+        base = getattr(usual, field.name) if type(usual) is type(value) else field.default
+        if isinstance(item, Fields):
+            if type(base) is not type(item):
+                found[path] = item.name or type(item).__name__
+            found |= changed(item, base, f"{path}.")
+        elif item != base:
+            found[path] = dump(item)
+    return found
+
+
+def named(value: Fields) -> str:
+    """A configuration object in words: its name, and every setting that is not at its default."""
+    return ", ".join([value.name, *(f"{path} {item}" for path, item in changed(value).items())])
+
+
 def identity(value: Any) -> Any:
     """What a run's hash is taken of: as `dump`, with component versions, without unscientific fields and without
     fields at the value they had before they existed. 1 and 1.0 hash alike."""

@@ -133,8 +133,9 @@ def compare(name: RunName, out: Out = RUNS, as_json: AsJson = False) -> None:
     typer.echo(reading.compare(name, out, as_json))
 
 
-@app.command()
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def evaluate(
+    context: typer.Context,
     name: RunName = "last",
     on: Annotated[str | None, typer.Option(help="another function class")] = None,
     shift: Annotated[list[str] | None, typer.Option(help="a change of the prompts, e.g. scale-inputs=2")] = None,
@@ -146,10 +147,13 @@ def evaluate(
     out: Out = RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a run on its own class, on a shifted one, or on another."""
-    from icl.console import reading
+    """Measure a run on its own class, on a shifted one, or on another; fields of the class are flags, as in `icl run`."""
+    from icl.console import options, reading
 
-    typer.echo(reading.evaluate(name, out, on, shift or [], points, loops, prompts, csv, as_json, references))
+    chosen, words = options.split(name, context.args)
+    fields = options.pairs(words, [p.opts[0] for p in context.command.params if p.opts])
+    chosen = chosen or "last"
+    typer.echo(reading.evaluate(chosen, out, on, shift or [], points, loops, prompts, csv, as_json, references, fields))
 
 
 @app.command()

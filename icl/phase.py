@@ -80,7 +80,7 @@ class Phase(NamedTuple):
         """The map on axes of a figure, with one labelled handle for every family."""
         xs, ys = (_ordered(values) for values in ({c.x for c in self.cells}, {c.y for c in self.cells}))
         families = sorted({c.family for c in self.cells})
-        colors = {family: style.PALETTE[index % 8] for index, family in enumerate(families)} | {UNDECIDED: "#DDDDDD"}
+        colors = {family: style.line(family)["color"] for family in families} | {UNDECIDED: "#DDDDDD"}
         for cell in self.cells:
             column, row = xs.index(cell.x), ys.index(cell.y)
             sides = np.array([column - 0.5, column + 0.5]), np.array([row - 0.5, row + 0.5])

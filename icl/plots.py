@@ -36,24 +36,29 @@ def learning_curve(
     `logs` maps a run's label to the columns of its log; returns a matplotlib figure.
     """
     known = all("excess" in log for log in logs.values())
+    # Excess over Bayes is an estimate and may fall below zero by chance: gaps on a logarithmic axis. Where all of it
+    # has, the axis is linear.
+    above = known and any(np.any(np.asarray(log["excess"]) > 0) for log in logs.values())
     with style.styled() as plt:
         figure, axes = plt.subplots(1, 2 if known else 1, figsize=(7.2 if known else 4.2, 3.0), squeeze=False)
         for index, (label, log) in enumerate(logs.items()):
             look = style.line(label if len(logs) > 1 else "model", index)
             look |= {"marker": "o", "markersize": 3} if len(log["step"]) < 8 else {}
-            axes[0, 0].plot(log["step"], log["loss"], **look | {"alpha": 0.45, "linewidth": 1.0})
-            axes[0, 0].plot(log["step"], log["validation_loss"], **look)
+            _curve(axes[0, 0], log["step"], log["loss"], look | {"alpha": 0.45, "linewidth": 1.0})
+            _curve(axes[0, 0], log["step"], log["validation_loss"], look)
             if known:
-                axes[0, 1].plot(log["step"], _positive(log["excess"]), **look, label=label)
+                excess = np.asarray(log["excess"], float)
+                _curve(axes[0, 1], log["step"], np.where(excess > 0, excess, np.nan) if above else excess, look, label)
         axes[0, 0].plot([], [], color="0.4", alpha=0.45, linewidth=1.0, label="training")
         axes[0, 0].plot([], [], color="0.0", linewidth=2.0, label="validation")
         axes[0, 0].set(xlabel="optimizer steps", ylabel=f"loss ({unit})", yscale="log")
         axes[0, 0].legend()
         if known:
-            axes[0, 1].set(xlabel="optimizer steps", ylabel=f"excess over {floor}", yscale="log")
+            axes[0, 1].set(xlabel="optimizer steps", ylabel=f"excess over {floor}", yscale="log" if above else "linear")
         if known and len(logs) > 1:
             axes[0, 1].legend()
-        figure.suptitle(title, fontsize=10)
+        style.whole(*axes[0])
+        figure.suptitle(style.title(title), fontsize=10)
         return figure
 
 
@@ -64,7 +69,7 @@ def error_by_position(table: Table, title: str) -> Any:
         figure, axes = plt.subplots(1, count, figsize=(3.9 * count + 1.8, 3.4), squeeze=False)
         draw_errors(list(axes[0]), table)
         legend(figure, list(axes[0]))
-        figure.suptitle(title, fontsize=10)
+        figure.suptitle(style.title(title), fontsize=10)
         return figure
 
 
@@ -90,15 +95,17 @@ def draw_errors(axes: Sequence[Any], table: Table) -> None:
     for axis, metric in zip(axes, shown(table), strict=True):
         smallest = _panel(axis, table, metric, names)
         axis.set(xlabel="examples seen, k", ylabel=_label(table, metric))
-        if metric == "distance" or (metric == "clipped_squared_error" and smallest > 0):
+        if not np.isfinite(smallest):
+            _say(axis, f"nobody is further than {FLOOR:g} from Bayes" if metric == "distance" else "no finite value")
+        elif metric == "distance" or (metric == "clipped_squared_error" and smallest > 0):
             axis.set_yscale("log")
-        if metric == "distance":
+        if metric == "distance" and np.isfinite(smallest):
             axis.set_ylim(bottom=max(smallest / 2, FLOOR))
+        style.whole(axis)
 
 
 def _panel(axis: Any, table: Table, metric: str, names: Sequence[str]) -> float:
     """Draws one metric; returns the smallest value that is shown. A distance below FLOOR is rounding: not drawn."""
-    others = [name for name in names if name not in ("model", "bayes", "null")]
     lowest = np.inf
     for name in names:
         rows = table.where(predictor=name, metric=metric, seed=-1)
@@ -111,21 +118,25 @@ def _panel(axis: Any, table: Table, metric: str, names: Sequence[str]) -> float:
             value, low, high = (np.where(value > FLOOR, a, np.nan) for a in (value, low, high))
         if not np.isfinite(value).any():
             continue
-        look = style.line(name, others.index(name) if name in others else 0)
-        if len(k) == 1:
-            look["marker"] = "o"
-        axis.plot(k, value, label=name, **look)
+        look = style.line(name)
+        _curve(axis, k, value, look, name)
         axis.fill_between(k, low, high, color=look["color"], alpha=0.15, linewidth=0)
         lowest = min(lowest, np.nanmin(value))
-    axis.xaxis.get_major_locator().set_params(integer=True)
     return lowest
+
+
+def _curve(axis: Any, x: Any, y: Any, look: dict[str, Any], label: str | None = None) -> None:
+    """A curve whose every finite value can be seen."""
+    alone = style.isolated(y)
+    marked = {"marker": "o", "markersize": 4, "markevery": alone} if alone and "marker" not in look else {}
+    axis.plot(x, y, label=label, **look, **marked)
+
+
+def _say(axis: Any, words: str) -> None:
+    """In the middle of a panel where no curve is."""
+    axis.text(0.5, 0.5, words, transform=axis.transAxes, ha="center", va="center", color="0.4", fontsize=8)
 
 
 def _label(table: Table, metric: str) -> str:
     units = table.where(metric=metric)["normalization"]
     return WORDS.get(metric, metric) + UNITS.get(units[0] if len(units) else "raw", "")
-
-
-def _positive(values: np.ndarray) -> np.ndarray:
-    """Excess over Bayes is an estimate and may fall below zero by chance; a logarithmic axis then shows a gap."""
-    return np.where(values > 0, values, np.nan)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from function_classes import plain
 from icl import plots, prng, references, style
 from icl.config import Config
 from icl.evaluation import evaluate
@@ -67,11 +68,11 @@ def make(run: Run) -> Report:
 
 
 def title(run: Run) -> str:
-    """The run in a few words, layout included: it is part of every result."""
+    """The run in a few words: class and layout are part of every result, and so are settings that nobody would guess."""
     model = run.config.model
     depth, width = getattr(model, "depth", None), getattr(model, "width", None)
     size = "" if depth is None else f"depth {depth}, " if width is None else f"depth {depth}, width {width}, "
-    return f"{run.task.name}: {size}{model.layout.name} tokens"
+    return f"{plain.named(run.task)}: {size}{model.layout.name} tokens"
 
 
 def unit(config: Config) -> str:

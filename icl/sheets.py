@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from function_classes import plain
 from function_classes.base import FunctionClass, Prompt
 from function_classes.spaces import Nothing, Real, Symbols
 from icl import plots, prng, references, style
@@ -38,7 +39,9 @@ def sheet(task: FunctionClass, *, seed: int = 0, prompts: int = 512, more: dict[
         samples(axes[0, 0], task, drawn)
         plots.draw_errors(list(axes[0, 1:]), table)
         plots.legend(figure, list(axes[0, 1:]))
-        figure.suptitle(f"{task.name}: {prompts} prompts, Bayes {task.bayes_kind.kind}", fontsize=10)
+        figure.suptitle(
+            style.title(f"{plain.named(task)}: {prompts} prompts, Bayes {task.bayes_kind.kind}"), fontsize=10
+        )
     return Sheet(figure, table, drawn)
 
 
@@ -65,10 +68,12 @@ def _streams(axis: Any, task: FunctionClass, ys: np.ndarray) -> None:
             xlabel="position in the stream", ylabel="prompt", title=f"{len(ys)} streams of {task.y_space.n} symbols"
         )
         axis.grid(False)
+        style.whole(axis)
         return
     for index, row in enumerate(flat[:4]):
-        axis.plot(row, color=style.PALETTE[index], linewidth=1.0)
+        axis.plot(row, "o" if len(row) == 1 else "-", color=style.PALETTE[index], linewidth=1.0)
     axis.set(xlabel="position in the stream", ylabel="value", title="four streams")
+    style.whole(axis)
 
 
 def _curves(axis: Any, task: FunctionClass, prompts: Prompt) -> None:
@@ -98,5 +103,8 @@ def _table(axis: Any, task: FunctionClass, prompt: Prompt) -> None:
     )
     axis.set_xticks([(x.shape[1] - 1) / 2, x.shape[1] + 1 + (y.shape[1] - 1) / 2], ["x", "y"])
     axis.set(ylabel="position k", title="one prompt, red is positive")
-    axis.yaxis.get_major_locator().set_params(integer=True)
+    if prompt.points == 1:
+        axis.set_yticks([0])
+    else:
+        axis.yaxis.get_major_locator().set_params(integer=True)
     axis.grid(False)

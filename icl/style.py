@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import textwrap
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,48 @@ DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0,
 MODEL = {"color": "#000000", "linestyle": "-", "linewidth": 2.2, "zorder": 5}
 BAYES = {"color": "#D55E00", "linestyle": "--", "linewidth": 2.0, "zorder": 4}
 NULL = {"color": "#999999", "linestyle": ":", "linewidth": 1.5, "zorder": 1}
+
+# A reference looks the same in every figure, whichever others are there: its place in this list is its look. What is
+# not in it (a predictor of the user's) has a place behind, by its name.
+KNOWN = (
+    "ridge",
+    "least-squares",
+    "gradient-descent",
+    "gd-1 (best rate per class)",
+    "gd-1 (best rate per position)",
+    "3-nn",
+    "averaging",
+    "lasso",
+    "gd-4",
+    "gd-16",
+    "kernel ridge",
+    "kernel smoother",
+    "sgd",
+    "l-infinity",
+    "pool-argmin",
+    "smoothed-pool",
+    "logistic",
+    "linear-discriminant",
+    "nearest-class-mean",
+    "1-nn",
+    "unigram (KT)",
+    "bigram (KT)",
+    "trigram (KT)",
+    "unigram",
+    "bigram",
+    "trigram",
+    "context tree",
+    "surviving literals (disjunction)",
+    "surviving literals",
+    "version-space",
+    "newton",
+    "gd++",
+    "greedy-tree",
+    "nearest",
+    "teacher",
+    "bayes of training",
+)
+BEHIND = 31
 
 SETTINGS: dict[Any, Any] = {
     "axes.grid": True,
@@ -45,14 +89,47 @@ def styled() -> Iterator[Any]:
         yield plt
 
 
-def line(name: str, index: int) -> dict[str, Any]:
-    """Color, dash and width of a predictor's curve: the model, Bayes and null are the same in every figure."""
+def place(name: str) -> int:
+    """The place of a predictor among all looks: that of the longest known word its name begins with."""
+    known = max((word for word in KNOWN if name.startswith(word)), key=len, default=None)
+    return len(KNOWN) + zlib.crc32(name.encode()) % BEHIND if known is None else KNOWN.index(known)
+
+
+def line(name: str, index: int | None = None) -> dict[str, Any]:
+    """Color, dash and width of a predictor's curve: the same in every figure. `index` is for curves that are no
+    predictors, and are told apart by their number."""
+    index = place(name) if index is None else index
     if name == "model" or name.startswith("model "):
         return dict(MODEL)
     if name in ("bayes", "null"):
         return dict(BAYES if name == "bayes" else NULL)
     turn = index // len(PALETTE)
     return {"color": PALETTE[index % len(PALETTE)], "linestyle": DASHES[(index + 3 * turn) % len(DASHES)], "zorder": 2}
+
+
+def title(text: str) -> str:
+    """A title on as many lines as it needs."""
+    return "\n".join(textwrap.wrap(text, 100))
+
+
+def isolated(values: Any) -> list[int]:
+    """Which values of a curve have no finite neighbor: a line shows nothing of them, so they need a marker."""
+    import numpy as np
+
+    finite = np.concatenate([[False], np.isfinite(np.asarray(values, float)), [False]])
+    return np.flatnonzero(finite[1:-1] & ~finite[:-2] & ~finite[2:]).tolist()
+
+
+def whole(*axes: Any) -> None:
+    """Ticks of horizontal axes that count something: at whole numbers, which are there also where one value is."""
+    from matplotlib.ticker import MaxNLocator
+
+    for axis in axes:
+        low, high = axis.get_xlim()
+        if axis.get_xscale() == "linear" and high - low < 1:
+            axis.set_xlim(round((low + high) / 2) - 0.5, round((low + high) / 2) + 0.5)
+        if axis.get_xscale() == "linear":
+            axis.xaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True, min_n_ticks=1))
 
 
 def save(figure: Any, path: str | Path, *, origin: str) -> tuple[Path, Path]:

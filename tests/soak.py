@@ -136,7 +136,15 @@ def odd(count: int, root: Path, rng: random.Random) -> Iterator[None]:
     for trial in range(count):
         task = rng.choice(names)
         paths = [f"{part}.{name}" for part, fields in sections({"task": {"name": task}}).items() for name in fields]
-        paths += [*flatten(Config.create(task).dump()), "seed", "nosuch", "model.nosuch.deep", "task", "model", "training"]
+        paths += [
+            *flatten(Config.create(task).dump()),
+            "seed",
+            "nosuch",
+            "model.nosuch.deep",
+            "task",
+            "model",
+            "training",
+        ]
         chosen = {path: rng.choice(ODD) for path in rng.sample(paths, rng.randint(1, 3))}
         began = time.monotonic()
         try:

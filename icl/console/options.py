@@ -94,6 +94,27 @@ def changes(settings: Sequence[tuple[str, str]], config: Any) -> dict[str, Any]:
     return found
 
 
+def with_fields(task: Any, settings: Sequence[tuple[str, str]]) -> Any:
+    """A function class with some fields changed, as flags name them. Raises ConfigError for what is no field of it."""
+    from icl.config import Config
+
+    tree = {"task": plain.dump(task)}
+    known = [field.name for field in fields.settings(type(task))]
+    problems, pairs = [], []
+    for name, text in settings:
+        path = name.replace("-", "_").removeprefix("task.")
+        if path.partition(".")[0] not in known:
+            problems.append(Problem(f"--{name}", f"is no field of {task.name}{nearest(path, known)}"))
+            continue
+        values = _values(f"task.{path}", text, tree)
+        if len(values) > 1:
+            problems.append(Problem(f"--{name}", f"expected one value, got {text!r}"))
+        pairs.append((f"task.{path}", values[0]))
+    if problems:
+        raise ConfigError(problems)
+    return Config.from_tree(tree, pairs).task
+
+
 def _values(path: str, text: str, tree: dict[str, Any]) -> list[Any]:
     """The value or values of one setting: `1,2,4` is a list to sweep over unless the field is a list or a text."""
     annotation = _annotation(path, tree)

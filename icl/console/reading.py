@@ -150,7 +150,9 @@ def comparison(runs: Sequence[Any]) -> str:
     paths = [path for path in paths if len({json.dumps(tree.get(path)) for tree in flat}) > 1]
     logs = [fields["last"] for _, fields in known]
     measured = [key for key in ("loss", "validation_loss", "excess") if any(key in log for log in logs)]
-    rows = [("run", *(path.split(".", 1)[-1] for path in paths), "state", *measured)]
+    short = [path.split(".", 1)[-1] for path in paths]
+    heads = [path if short.count(name) > 1 else name for path, name in zip(paths, short, strict=True)]
+    rows = [("run", *heads, "state", *measured)]
     for run, tree, log in zip(runs, flat, logs, strict=True):
         numbers = [f"{log[key]:.4g}" if isinstance(log.get(key), float) else "" for key in measured]
         state = run.directory.status.state.name.lower()
@@ -170,27 +172,29 @@ def evaluate(
     csv: Path | None,
     as_json: bool,
     more: str | None = None,
+    settings: Sequence[tuple[str, str]] = (),
 ) -> str:
     """A run measured on its own class, a shifted one, or another; a model in a loop also with other `loops`. `more`
-    names references beside those of the table.
+    names references beside those of the table, `settings` are fields of the class that is evaluated.
 
     `bayes` is exact under the law that is evaluated; `bayes of training` is Bayes under the law the model was trained
     on, where that differs.
     """
+    from function_classes import plain as words
     from function_classes import shifts as shift_family
-    from function_classes.fields import build
     from icl import custom, prng, references
     from icl import evaluation as measuring
     from icl import report as reports
+    from icl.console import options
     from icl.models import attention_only, looped
 
     run = load(name, out)
     task: Any = run.task
     if on is not None:
-        sizes = {key: getattr(task, key) for key in ("dim", "points") if hasattr(task, key)}
-        other = custom.resolve(on)
-        known = {field.name for field in type(task).registry.find(other).__dataclass_fields__.values()}
-        task = build(type(task).registry.find(other), {"name": other} | {k: v for k, v in sizes.items() if k in known})
+        task = _another(run.task, custom.resolve(on))
+    if settings:
+        task = options.with_fields(task, settings)
+    if on is not None:
         _check_spaces(run.task, task)
     if points is not None:
         task = dataclasses.replace(task, points=points)
@@ -212,8 +216,18 @@ def evaluate(
         _say([warned(run)])
         return table.to_json()
     often = "" if loops is None else f", {loops} loops"
-    title = f"{run.path.name} on {task.name}, {task.points} points{often}, {prompts} prompts"
+    title = f"{run.path.name} on {words.named(task)}, {task.points} points{often}, {prompts} prompts"
     return "\n".join([*filter(None, [warned(run)]), title, str(table)])
+
+
+def _another(trained: Any, name: str) -> Any:
+    """Another class, as large as the one a model was trained on where it has these sizes."""
+    from function_classes.fields import build
+
+    family = type(trained).registry
+    sizes = {key: getattr(trained, key) for key in ("dim", "points") if hasattr(trained, key)}
+    known = {field.name for field in dataclasses.fields(family.find(name))}
+    return build(family.find(name), {"name": name} | {k: v for k, v in sizes.items() if k in known})
 
 
 def _check_spaces(trained: Any, other: Any) -> None:
