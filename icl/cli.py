@@ -147,13 +147,12 @@ def evaluate(
     out: Out = RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a run on its own class, on a shifted one, or on another; fields of the class are flags, as in `icl run`."""
+    """Measure a run on its own class, on a shifted one, or on another, whose fields are flags as in `icl run`."""
     from icl.console import options, reading
 
     chosen, words = options.split(name, context.args)
-    fields = options.pairs(words, [p.opts[0] for p in context.command.params if p.opts])
-    chosen = chosen or "last"
-    typer.echo(reading.evaluate(chosen, out, on, shift or [], points, loops, prompts, csv, as_json, references, fields))
+    fields, where = options.pairs(words, ["--on", "--shift", "--set"]), (chosen or "last", out, on, shift or [])
+    typer.echo(reading.evaluate(*where, points, loops, prompts, csv, as_json, references, fields))
 
 
 @app.command()

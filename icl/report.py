@@ -68,7 +68,7 @@ def make(run: Run) -> Report:
 
 
 def title(run: Run) -> str:
-    """The run in a few words: class and layout are part of every result, and so are settings that nobody would guess."""
+    """The run in a few words: class, layout and settings that nobody would guess are part of every result."""
     model = run.config.model
     depth, width = getattr(model, "depth", None), getattr(model, "width", None)
     size = "" if depth is None else f"depth {depth}, " if width is None else f"depth {depth}, width {width}, "

@@ -22,17 +22,16 @@ NULL = {"color": "#999999", "linestyle": ":", "linewidth": 1.5, "zorder": 1}
 KNOWN = (
     "ridge",
     "least-squares",
-    "gradient-descent",
-    "gd-1 (best rate per class)",
+    "averaging",
     "gd-1 (best rate per position)",
     "3-nn",
-    "averaging",
-    "lasso",
-    "gd-4",
     "gd-16",
+    "gd-4",
+    "gd-1 (best rate per class)",
+    "sgd",
+    "lasso",
     "kernel ridge",
     "kernel smoother",
-    "sgd",
     "l-infinity",
     "pool-argmin",
     "smoothed-pool",
@@ -58,6 +57,7 @@ KNOWN = (
     "bayes of training",
 )
 BEHIND = 31
+ALIAS = {"gradient-descent": "gd-4"}
 
 SETTINGS: dict[Any, Any] = {
     "axes.grid": True,
@@ -91,6 +91,7 @@ def styled() -> Iterator[Any]:
 
 def place(name: str) -> int:
     """The place of a predictor among all looks: that of the longest known word its name begins with."""
+    name = ALIAS.get(name, name)
     known = max((word for word in KNOWN if name.startswith(word)), key=len, default=None)
     return len(KNOWN) + zlib.crc32(name.encode()) % BEHIND if known is None else KNOWN.index(known)
 
@@ -104,7 +105,7 @@ def line(name: str, index: int | None = None) -> dict[str, Any]:
     if name in ("bayes", "null"):
         return dict(BAYES if name == "bayes" else NULL)
     turn = index // len(PALETTE)
-    return {"color": PALETTE[index % len(PALETTE)], "linestyle": DASHES[(index + 3 * turn) % len(DASHES)], "zorder": 2}
+    return {"color": PALETTE[index % len(PALETTE)], "linestyle": DASHES[(index + 5 * turn) % len(DASHES)], "zorder": 2}
 
 
 def title(text: str) -> str:

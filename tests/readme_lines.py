@@ -16,9 +16,10 @@ from tests.test_readme import block
 
 STEPS = "20"
 # What a line that trains is changed to: a few steps.
+RATE = "--set training.learning_rate=1e-4"
 CHANGED = {
     "icl extend last --steps 4000": "icl extend last --steps 24",
-    "icl fork last --at 800 --set training.learning_rate=1e-4": "icl fork last --at 8 --set training.learning_rate=1e-4",
+    f"icl fork last --at 800 {RATE}": f"icl fork last --at 8 {RATE}",
     "icl evaluate last --loops 36": None,  # the last run is no model in a loop here
 }
 ELSEWHERE = (

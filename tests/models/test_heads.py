@@ -131,6 +131,6 @@ def test_each_tail_has_the_spread_of_its_own_bar():
         logits = jnp.full((1, 3), -40.0).at[0, bar].set(0.0)
         found = head.read(logits, TASK.y_space, (1,))
         grid = np.linspace(inner, border, 4001)
-        repeated = jax.tree.map(lambda a: jnp.broadcast_to(a, (4001, *a.shape[1:])), found)  # noqa: B023
+        repeated = jax.tree.map(lambda a: jnp.broadcast_to(a, (4001, *a.shape[1:])), found)
         density = np.exp(np.asarray(repeated.log_density(jnp.asarray(grid, jnp.float32)), float))
         assert abs(np.trapezoid(density[1:], grid[1:])) == pytest.approx(0.5, abs=2e-3)
