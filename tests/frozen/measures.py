@@ -1,9 +1,9 @@
 """The value of every claim's measure on learners that were set by hand, at scale smoke. Nothing is trained.
 
-Keys are EXPERIMENT/CLAIM, followed by @N for a measure that declares `version` N above 1; an entry has the values (seed,
-condition) of every part, and its conditions. The learners are
-constructions, references, Bayes made timid by a factor, and, where a measure reads layers, weights drawn from a fixed
-key. A measure whose value is nothing but rounding has an upper bound instead: `ROUNDING`.
+Keys are EXPERIMENT/CLAIM, followed by @N for a measure that declares `version` N above 1; an entry has the values
+(seed, condition) of every part, and its conditions. The learners are constructions, references, Bayes made timid by a
+factor, and, where a measure reads layers, weights drawn from a fixed key. A measure whose value is nothing but rounding
+has an upper bound instead: `ROUNDING`.
 """
 
 import dataclasses

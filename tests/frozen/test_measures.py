@@ -18,8 +18,7 @@ MOVED = (
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "measure" in metafunc.fixturenames:
-        known = tuple(key for key in KEYS if key not in measures.ROUNDING)
-        metafunc.parametrize("measure", rotate(metafunc.config, known, 10))
+        metafunc.parametrize("measure", rotate(metafunc.config, tuple(KEYS), 7))
 
 
 @pytest.fixture(scope="module")
@@ -28,15 +27,14 @@ def place(tmp_path_factory):
 
 
 def test_a_measure_says_of_known_learners_what_it_said(measure, place):
+    now = measures.value(measure, place)
+    if measure in measures.ROUNDING:
+        (part,) = now
+        assert 0 <= np.max(part["values"]) < measures.ROUNDING[measure]
+        return
     assert measure in TABLE, f"{measure} {MISSING}"
-    then, now = TABLE[measure]["parts"], measures.value(measure, place)
+    then = TABLE[measure]["parts"]
     assert measures.agree(then, now), MOVED.format(key=measure, then=then, now=now)
-
-
-@pytest.mark.parametrize("key", measures.ROUNDING)
-def test_what_is_rounding_stays_below_the_bound_of_its_claim(key, place):
-    (part,) = measures.value(key, place)
-    assert 0 <= np.max(part["values"]) < measures.ROUNDING[key]
 
 
 def test_every_measure_has_its_values():
