@@ -85,7 +85,7 @@ def drive(jobs: list[dict[str, Any]], source: Path, cache: Path) -> list[tuple[i
         env=environment,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=900,
         check=False,
     )
     if done.returncode:

@@ -33,7 +33,7 @@ OTHER = (
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for argument, known in (("batch", BATCHES), ("start", STARTS)):
         if argument in metafunc.fixturenames:
-            metafunc.parametrize(argument, rotate(metafunc.config, tuple(known), 8))
+            metafunc.parametrize(argument, rotate(metafunc.config, tuple(known), 6))
 
 
 def check(key: str, now: dict[str, list[Any]]) -> None:

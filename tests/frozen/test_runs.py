@@ -27,6 +27,8 @@ from tests.frozen.recipes import RECIPES, result, runs
 ROOT = Path(__file__).parents[2]
 # Of what is measured and trained, between machines or versions.
 TOLERANCE = 5e-3
+# Where the runs have to be written first: eight times a minute on a busy machine.
+SLOW = pytest.mark.timeout(1800)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -58,8 +60,8 @@ def comparable(stored, request, tmp_path_factory) -> tuple[dict[str, Path], bool
     if known.returncode or not request.config.getoption("--full"):
         return stored, False
     folder, places = tmp_path_factory.mktemp("archives"), {}
-    write_runs.write(folder=folder)
-    for name in RECIPES:
+    write_runs.write(folder=folder, names=chosen(request.config))
+    for name in chosen(request.config):
         places[name] = tmp_path_factory.mktemp("here")
         recipes.unpack(name, places[name], folder)
     return places, True
@@ -133,6 +135,7 @@ def acted(stored, comparable, request, tmp_path_factory) -> dict[str, Acted]:
     }
 
 
+@SLOW
 def test_resuming_gives_what_the_whole_run_has(acted, comparable, recipe):
     whole, parts, *_ = acted[recipe]
     assert [run.name for run in runs(parts)] == [run.name for run in runs(whole)]
@@ -145,6 +148,7 @@ def test_resuming_gives_what_the_whole_run_has(acted, comparable, recipe):
             np.testing.assert_allclose(column, read_log(theirs / "metrics.jsonl")[name], rtol=TOLERANCE, atol=1e-6)
 
 
+@SLOW
 def test_a_run_answers_as_it_did(acted, recipe):
     """The report is made again, from the stored weights, and has the stored numbers."""
     then, now = acted[recipe].then, acted[recipe].now

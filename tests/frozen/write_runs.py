@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,19 @@ ROOT = Path(__file__).parents[2]
 PICTURES = (".png", ".pdf")
 
 
-def write(commit: str = recipes.COMMIT, folder: Path = recipes.FOLDER) -> list[Path]:
+def write(
+    commit: str = recipes.COMMIT, folder: Path = recipes.FOLDER, names: Sequence[str] = tuple(recipes.RECIPES)
+) -> list[Path]:
     """The archives written. An archive that is there is left alone: runs of that commit exist once."""
     made = []
     with tempfile.TemporaryDirectory() as place:
         source = Path(place) / "source"
         subprocess.run(["git", "-C", ROOT, "worktree", "add", "--detach", "-q", source, commit], check=True)
         try:
-            for name, recipe in recipes.RECIPES.items():
+            for name in names:
                 target = recipes.archive_of(name, folder)
                 if not target.exists():
-                    train(name, recipe, source, Path(place))
+                    train(name, recipes.RECIPES[name], source, Path(place))
                     made.append(pack(Path(place) / name, target, place))
         finally:
             subprocess.run(["git", "-C", ROOT, "worktree", "remove", "--force", source], check=True)
