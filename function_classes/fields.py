@@ -206,7 +206,9 @@ def coerce(annotation: Any, value: Any, rule: Rule = Rule()) -> Any:
 
 def _number(annotation: Any, value: Any) -> int | float:
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-        value = value.item()
+        # A number of less than double precision means the shortest decimal that it rounds: .1, not .10000000149.
+        short = getattr(value.dtype, "kind", "") == "f" and value.dtype.itemsize < 8
+        value = float(str(value)) if short else value.item()
     if isinstance(value, bool) or not isinstance(value, int | float):
         _reject(annotation, value)
     if not math.isfinite(value):
@@ -215,7 +217,7 @@ def _number(annotation: Any, value: Any) -> int | float:
         _reject(annotation, value, " (beyond float32)")
     if annotation is int and value != int(value):
         _reject(annotation, value)
-    return annotation(value)
+    return annotation(value) + 0  # 0 has one sign
 
 
 def _tuple(annotation: Any, arguments: tuple[Any, ...], value: Any, rule: Rule) -> tuple[Any, ...]:
