@@ -51,6 +51,7 @@ FAMILIES = {
         "test_contract.py",
         "test_fields.py",
         "test_golden.py",
+        "test_least_values.py",
         "test_linear.py",
         "test_markov.py",
         "test_shifts.py",
