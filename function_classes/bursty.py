@@ -70,7 +70,7 @@ class BurstyClasses(FunctionClass):
     dim: int = setting(16, "number of coordinates of an item", at_least=1)
     classes: int = setting(32, "number K of trained classes", at_least=2)
     labels: int = setting(8, "number L of labels", at_least=2)
-    burstiness: int = setting(2, "copies B of every class in a bursty context", at_least=1)
+    burstiness: int = setting(2, "copies B of every class in a bursty context", at_least=1, at_most=10_000)
     burst_probability: float = setting(0.9, "probability that a prompt is bursty", at_least=0, at_most=1)
     zipf: float = setting(0.0, "alpha: class c has probability proportional to (c + 1)^-alpha", at_least=0)
     spread: float = setting(0.1, "noise within a class, relative to the norm of its mean", at_least=0)
@@ -198,7 +198,7 @@ class BurstyClasses(FunctionClass):
         if self.trial in ("in-weights", "in-weights-uniform") or points < 2:
             return ""
         size = self.burstiness
-        count = -(-(points - 1) // size)
+        count = -(-(min(points, 1000) - 1) // size)  # 1,000 are too many already
         number = math.factorial(count * size) // (math.factorial(size) ** count * math.factorial(count))
         return too_many(number, "groupings of the context into copies", _MOST_GROUPINGS)
 

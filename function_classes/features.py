@@ -98,7 +98,7 @@ class FeatureRegression(FeatureFunctions):
 
     dim: int = setting(4, "number of input coordinates", at_least=1)
     size: int = setting(8, "units in every layer, hence features", at_least=1)
-    layers: int = setting(1, "layers of the network", at_least=1)
+    layers: int = setting(1, "layers of the network", at_least=1, at_most=1024)
     slope: float = setting(0.1, "of the leaky units below 0", absent=0.01)
     network_seed: int = setting(0, "of the network", at_least=0, at_most=2**32 - 1)
     weight_std: float = setting(1.0, "standard deviation of every weight, times sqrt(size)", above=0)

@@ -27,8 +27,10 @@ from function_classes.problems import ConfigError as ConfigError
 from function_classes.problems import Problem as Problem
 from function_classes.problems import join as join
 from function_classes.problems import nearest as nearest
+from function_classes.problems import shown, too_deep
 
 FLOAT32_MAX = 3.4028234e38
+INT32_MAX = 2**31 - 1
 T = TypeVar("T")
 _MISSING: Any = dataclasses.MISSING
 UNSTATED: Any = object()
@@ -56,8 +58,8 @@ class Rule:
         )
         for bound, holds, words in bounds:
             if bound is not None and not holds(value, bound):
-                shown = bound if isinstance(bound, int) else f"{bound:g}"
-                return f"must be {words} {shown}, got {value!r}"
+                limit = bound if isinstance(bound, int) else f"{bound:g}"
+                return f"must be {words} {limit}, got {shown(value)}"
         return None
 
 
@@ -129,7 +131,7 @@ def _is_data(annotation: Any) -> bool:
 
 
 def _reject(expected: Any, value: Any, extra: str = "") -> typing.NoReturn:
-    raise ConfigError([Problem("", f"expected {describe(expected)}, got {value!r}{extra}")])
+    raise ConfigError([Problem("", f"expected {describe(expected)}, got {shown(value)}{extra}")])
 
 
 def coerce(annotation: Any, value: Any, rule: Rule = Rule()) -> Any:
@@ -155,7 +157,7 @@ def coerce(annotation: Any, value: Any, rule: Rule = Rule()) -> Any:
             _reject(annotation, value)
         return value
     if annotation in (int, float):
-        value = _number(annotation, value)
+        value = _number(annotation, value, rule)
     elif annotation is str:
         if not isinstance(value, str):
             _reject(annotation, value)
@@ -176,19 +178,21 @@ def coerce(annotation: Any, value: Any, rule: Rule = Rule()) -> Any:
     return value
 
 
-def _number(annotation: Any, value: Any) -> int | float:
+def _number(annotation: Any, value: Any, rule: Rule) -> int | float:
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
         # A number of less than double precision means the shortest decimal that it rounds: .1, not .10000000149.
         short = getattr(value.dtype, "kind", "") == "f" and value.dtype.itemsize < 8
         value = float(str(value)) if short else value.item()
     if isinstance(value, bool) or not isinstance(value, int | float):
         _reject(annotation, value)
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         _reject(annotation, value, " (not finite)")
     if annotation is float and abs(value) > FLOAT32_MAX:
         _reject(annotation, value, " (beyond float32)")
     if annotation is int and value != int(value):
         _reject(annotation, value)
+    if annotation is int and rule.at_most is None and abs(value) > INT32_MAX:
+        _reject(annotation, value, f" (whole numbers go up to {INT32_MAX})")
     return annotation(value) + 0  # 0 has one sign
 
 
@@ -225,6 +229,8 @@ def build(cls: type[Fields], values: Mapping[str, Any]) -> Any:
 
     Raises ConfigError with every unknown, missing, ill-typed and out-of-range field at once.
     """
+    if too_deep(values):
+        raise ConfigError([Problem("", "settings are nested too deep, or in themselves")])
     values = dict(values)
     if cls.registry is not None:
         name = values.pop("name", None)

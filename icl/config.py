@@ -12,9 +12,10 @@ from typing import Any, Literal
 from function_classes import fields, plain
 from function_classes.base import FunctionClass
 from function_classes.fields import ConfigError, Fields, Problem, nearest, setting
+from function_classes.problems import NESTING, shown, too_deep
 from icl import deriving, presets
 from icl.deriving import name_of as name_of
-from icl.layouts import Signature
+from icl.layouts import Layout, Signature
 from icl.models.base import ModelConfig
 from icl.models.heads import HeadConfig
 from icl.models.mixers import MixerConfig
@@ -24,6 +25,9 @@ from icl.runs.cadence import Cadence
 from icl.training.curriculum import Curriculum
 from icl.training.optimizers import Muon, Optimizer
 from icl.training.schedules import Schedule, WarmupStableDecay, check_warmup
+
+MOST_VISIBLE = 2**31
+"""Entries of a layout's mask of what tokens see."""
 
 
 class Training(Fields):
@@ -84,6 +88,10 @@ class Config(Fields):
             object.__setattr__(self, "training", dataclasses.replace(self.training, learning_rate=self.rate))
 
     def problems(self):
+        too_long = self._mask()
+        if too_long:
+            yield Problem("task.points", too_long)
+            return
         for path, message in self.model.refuses(self.task):
             yield Problem(f"model.{path}", message)
         if self.training.remat and not self.model.rematerializes:
@@ -98,6 +106,17 @@ class Config(Fields):
         if self.training.curriculum.points_start is not None and layout.predicted(1, signature) is not None:
             message = f"layout {layout.name!r} predicts the last position alone, so points cannot grow; "
             yield Problem("training.curriculum.points_start", message + "use --set model.layout.query=every")
+
+    def _mask(self) -> str | None:
+        """Why a layout's mask is too large: asked first, since it is made before anything else is refused."""
+        points, layout = self.task.points, self.model.layout
+        if type(layout).visible is Layout.visible:
+            return None
+        length = layout.length(points, Signature.of(self.task))
+        if length**2 <= MOST_VISIBLE:
+            return None
+        words = f"{points} points in layout {layout.name!r} need a mask of {length} x {length} tokens, and at most "
+        return f"{words}{MOST_VISIBLE} entries are made; take layout paired, shifted or interleaved"
 
     @classmethod
     def create(cls, task: Any = None, /, *, preset: str | None = None, **settings: Any) -> "Config":
@@ -121,6 +140,8 @@ class Config(Fields):
         cls, tree: Mapping[str, Any], settings: Mapping[str, Any] | Sequence[tuple[str, Any]] = ()
     ) -> "Config":
         """A configuration from nested plain values (as in TOML) and settings applied on top, in order."""
+        if too_deep(tree):
+            raise ConfigError([Problem("", "settings are nested too deep, or in themselves")])
         values: dict[str, Any] = _plain(tree)
         # Only what was dumped names an origin: there nobody can tell which values were typed.
         return cls._build(deriving.stated(values) if "origin" in values else values, settings)
@@ -133,6 +154,8 @@ class Config(Fields):
         problems: list[Problem] = []
         for path, value in pairs:
             try:
+                if too_deep(value) or path.count(".") > NESTING:
+                    raise ConfigError([Problem(shown(path), "is nested too deep, or in itself")])
                 _place(values, resolve(path, values), _plain(value))
             except ConfigError as error:
                 problems += error.problems

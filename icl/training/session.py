@@ -13,7 +13,7 @@ import jax
 from function_classes import plain
 from function_classes.base import FunctionClass
 from function_classes.fields import ConfigError, Problem
-from icl import custom
+from icl import custom, members
 from icl.config import Config
 from icl.handle import DEFAULT_ROOT, Run, loader
 from icl.models import given
@@ -101,13 +101,14 @@ def sweep(
 
 def expand(config: Config, grid: Mapping[str, Iterable[Any]]) -> list[Config]:
     """The configurations of a grid, the last path varying fastest. Raises ConfigError for every invalid member."""
-    paths = list(grid)
-    configs, problems = [], []
-    for values in itertools.product(*(list(grid[path]) for path in paths)):
+    axes = [members.values(path, grid[path]) for path in grid]
+    members.count_members(axes)
+    configs, problems = [], {}
+    for values in itertools.product(*axes):
         try:
-            configs.append(config.change(**dict(zip(paths, values, strict=True))))
+            configs.append(config.change(**dict(zip(grid, values, strict=True))))
         except ConfigError as error:
-            problems += [p for p in error.problems if p not in problems]
+            problems |= dict.fromkeys(error.problems)
     if problems:
         raise ConfigError(problems)
     return configs
