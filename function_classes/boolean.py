@@ -40,7 +40,7 @@ class FreeSigns(InputLaw):
 class Boolean(FunctionClass):
     """Inputs are free coordinates, +1 with probability `plus`; labels are signs without noise."""
 
-    dim: int = setting(8, "number of input coordinates", at_least=1)
+    dim: int = setting(8, "number of input coordinates", at_least=1, at_most=100_000)
     points: int = setting(20, "positions in a prompt", at_least=1)
     plus: float = setting(0.5, "probability of +1 in every input coordinate that is left free", above=0, below=1)
 

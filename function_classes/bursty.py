@@ -70,7 +70,7 @@ class BurstyClasses(FunctionClass):
     dim: int = setting(16, "number of coordinates of an item", at_least=1)
     classes: int = setting(32, "number K of trained classes", at_least=2)
     labels: int = setting(8, "number L of labels", at_least=2)
-    burstiness: int = setting(2, "copies B of every class in a bursty context", at_least=1)
+    burstiness: int = setting(2, "copies B of every class in a bursty context", at_least=1, at_most=10_000)
     burst_probability: float = setting(0.9, "probability that a prompt is bursty", at_least=0, at_most=1)
     zipf: float = setting(0.0, "alpha: class c has probability proportional to (c + 1)^-alpha", at_least=0)
     spread: float = setting(0.1, "noise within a class, relative to the norm of its mean", at_least=0)
@@ -198,7 +198,7 @@ class BurstyClasses(FunctionClass):
         if self.trial in ("in-weights", "in-weights-uniform") or points < 2:
             return ""
         size = self.burstiness
-        count = -(-(points - 1) // size)
+        count = -(-(min(points, 1000) - 1) // size)  # 1,000 are too many already
         number = math.factorial(count * size) // (math.factorial(size) ** count * math.factorial(count))
         return too_many(number, "groupings of the context into copies", _MOST_GROUPINGS)
 
@@ -214,10 +214,10 @@ class BurstyClasses(FunctionClass):
     def _filter_groups(self, prompt: Prompt) -> tuple[Float[Array, "P L"], Float[Array, "P"]]:
         """A component is a grouping of the context, or the prompt of independent draws, which comes last. What a group
         has seen is a sum over its members, of rows of a memory that is 0 where nothing was seen yet."""
-        context, count = prompt.points - 1, -(-(prompt.points - 1) // self.burstiness)
+        context, count = prompt.points - 1, max(1, -(-(prompt.points - 1) // self.burstiness))
         groups = groupings(context, self.burstiness)
         alike = np.concatenate([groups[:, :, None] == groups[:, None, :], np.zeros((1, context, context), bool)])
-        asked = (groups[:, None, :] == np.arange(count)[None, :, None]).reshape(-1, context)
+        asked = (groups[:, None, :] == np.arange(count)[None, :, None]).reshape(len(groups) * count, context)
         asked = jnp.asarray(np.concatenate([asked, np.zeros((1, context), bool)]), jnp.float32)
 
         bursty = jnp.log(jnp.clip(self.burst_probability, 0.0, 1.0))
@@ -235,8 +235,9 @@ class BurstyClasses(FunctionClass):
         row = jax.eval_shape(self._row, prompt.xs[-1], prompt.ys[-1])
         start = jnp.zeros((context, *row.shape)), jax.nn.log_softmax(jnp.maximum(weights, IMPOSSIBLE))
         steps = jnp.arange(context), same, prompt.xs[:-1], prompt.ys[:-1]
-        (memory, weights), (log_probs, density) = jax.lax.scan(step, start, steps)
-        choices = jnp.append(jnp.repeat(weights[:-1] - math.log(max(count, 1)), count), weights[-1])
+        shown = jnp.zeros((0, self.labels)), jnp.zeros(0)  # of a query alone, whose group is empty
+        (memory, weights), (log_probs, density) = jax.lax.scan(step, start, steps) if context else (start, shown)
+        choices = jnp.append(jnp.repeat(weights[:-1] - math.log(count), count), weights[-1])
         last = self._look(jnp.matmul(asked, memory, precision=HIGHEST), choices, prompt.xs[-1])
         return jnp.concatenate([log_probs, last.log_probs[None]]), jnp.append(density, last.density)
 

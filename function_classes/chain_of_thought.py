@@ -46,7 +46,7 @@ class ChainOfThought(VectorInputs):
 
     dim: int = setting(5, "number of coordinates of the input and of every layer", at_least=1)
     points: int = setting(20, "positions in a prompt", at_least=1)
-    layers: int = setting(3, "number of layers of the random network", at_least=1)
+    layers: int = setting(3, "number of layers of the random network", at_least=1, at_most=1024)
     intermediates: Literal["shown", "hidden"] = setting("shown", "whether the layers before the last are targets too")
     noise_std: float = setting(0.1, "standard deviation of the noise on every pre-activation", at_least=0, below=1)
     slope: float = setting(0.1, "slope of the leaky ReLU at negative values", above=0, at_most=1)

@@ -33,7 +33,7 @@ class Conjunction(IndependentLiterals):
         "to Bayes."
     )
 
-    dim: int = setting(5, "number of input coordinates", at_least=1)
+    dim: int = setting(5, "number of input coordinates", at_least=1, at_most=100_000)
 
 
 @FunctionClass.registry.add("disjunction", papers=("bhattamishra-2023",))
@@ -48,7 +48,7 @@ class Disjunction(IndependentLiterals):
 
     lesson = "The mirror image of conjunctions: negative examples strike out the literals that cannot be in it."
 
-    dim: int = setting(5, "number of input coordinates", at_least=1)
+    dim: int = setting(5, "number of input coordinates", at_least=1, at_most=100_000)
     forced: float = setting(0.3, "probability that an input is made to falsify the disjunction", at_least=0, below=1)
     dual: ClassVar[bool] = True
 
@@ -65,7 +65,7 @@ class SparseDisjunction(NormalForm):
 
     lesson = "Knowing the number of literals lets a few examples decide; inputs made to be negative tell most."
 
-    dim: int = setting(10, "number of input coordinates", at_least=1)
+    dim: int = setting(10, "number of input coordinates", at_least=1, at_most=100_000)
     sparsity: int = setting(4, "number k of literals", at_least=1)
     forced: float = setting(0.3, "probability that an input is made to falsify the disjunction", at_least=0, below=1)
     flips: ClassVar[bool] = False

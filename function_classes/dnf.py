@@ -35,7 +35,7 @@ class DNF(IndependentLiterals):
 
     lesson = "Inputs made to satisfy a term say which term it may be: Bayes reads them, the version space does not."
 
-    dim: int = setting(3, "number of input coordinates", at_least=1)
+    dim: int = setting(3, "number of input coordinates", at_least=1, at_most=100_000)
     terms: int = setting(2, "number of conjunctions (clauses, in a CNF)", at_least=1)
     literal: float = setting(0.5, "probability that a variable occurs in a conjunction", above=0, below=1)
     forced: float = setting(

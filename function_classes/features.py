@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.base import FunctionClass, NotAvailable, Prompt
@@ -82,6 +83,11 @@ class FeatureRegression(FeatureFunctions):
     E[phi_f(x)^2] = |x|^2 / dim; w ~ N(0, weight_std^2 / size I). Bayes is ridge on phi(x): to reach it, a learner has
     to compute phi first. The law of the matrices is ours.
 
+    Features are nearly collinear: the condition number of E[phi phi'] (`condition`) is 146 with one layer and 1,400
+    with two, at the other defaults. Slope .01, the default of older runs, has 134 and 114,000: rectifiers that follow
+    one another switch whole directions off, and a little slope keeps them. Medians over 20 networks of one, two and
+    three layers: 166, 680 and 4,000 at slope .1; 146, 1,100 and 118,000 at .01.
+
     >>> task = FeatureRegression(points=3, noise_std=0.0)
     >>> phi = task.feature_map(jnp.ones((1, 4)))
     >>> print(phi.shape, bool(jnp.all(phi == FeatureRegression(weight_std=2.0).feature_map(jnp.ones((1, 4))))))
@@ -92,8 +98,8 @@ class FeatureRegression(FeatureFunctions):
 
     dim: int = setting(4, "number of input coordinates", at_least=1)
     size: int = setting(8, "units in every layer, hence features", at_least=1)
-    layers: int = setting(1, "layers of the network", at_least=1)
-    slope: float = setting(0.01, "of the leaky units below 0")
+    layers: int = setting(1, "layers of the network", at_least=1, at_most=1024)
+    slope: float = setting(0.1, "of the leaky units below 0", absent=0.01)
     network_seed: int = setting(0, "of the network", at_least=0, at_most=2**32 - 1)
     weight_std: float = setting(1.0, "standard deviation of every weight, times sqrt(size)", above=0)
 
@@ -113,3 +119,10 @@ class FeatureRegression(FeatureFunctions):
             hidden = jnp.matmul(hidden, matrix, precision=HIGHEST)
             hidden = jnp.where(hidden > 0, hidden, self.slope * hidden)
         return hidden
+
+    def condition(self, draws: int = 20_000) -> float:
+        """The condition number of E[phi phi'] over that many inputs: how nearly collinear the features are."""
+        xs = self.inputs.sample(jax.random.key(0), draws, self.dim)
+        phi = np.asarray(self.feature_map(xs), np.float64)
+        values = np.linalg.eigvalsh(phi.T @ phi / draws)
+        return float(values[-1] / max(values[0], np.finfo(float).tiny))

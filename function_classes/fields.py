@@ -13,7 +13,6 @@ branch on them in Python. Every other plain field (int, bool, str, tuple) is sta
 import dataclasses
 import inspect
 import math
-import types
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal, TypeVar
@@ -23,12 +22,15 @@ import jax
 import jax.core
 import jax.numpy as jnp
 
+from function_classes.annotations import describe, options, own
 from function_classes.problems import ConfigError as ConfigError
 from function_classes.problems import Problem as Problem
 from function_classes.problems import join as join
 from function_classes.problems import nearest as nearest
+from function_classes.problems import shown, too_deep
 
 FLOAT32_MAX = 3.4028234e38
+INT32_MAX = 2**31 - 1
 T = TypeVar("T")
 _MISSING: Any = dataclasses.MISSING
 UNSTATED: Any = object()
@@ -56,8 +58,8 @@ class Rule:
         )
         for bound, holds, words in bounds:
             if bound is not None and not holds(value, bound):
-                shown = bound if isinstance(bound, int) else f"{bound:g}"
-                return f"must be {words} {shown}, got {value!r}"
+                limit = bound if isinstance(bound, int) else f"{bound:g}"
+                return f"must be {words} {limit}, got {shown(value)}"
         return None
 
 
@@ -89,7 +91,8 @@ class Fields(eqx.Module):
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
-        for name, annotation in inspect.get_annotations(cls).items():
+        cls.__annotations__ = own(cls)
+        for name, annotation in cls.__annotations__.items():
             if typing.get_origin(annotation) is ClassVar or annotation is ClassVar:
                 continue
             given = cls.__dict__.get(name, _MISSING)
@@ -122,42 +125,13 @@ class Fields(eqx.Module):
 
 def _is_data(annotation: Any) -> bool:
     """Floats and nested settings, and lists of nested settings; a list of plain numbers is static."""
-    options = _options(annotation)
-    options += tuple(a for o in options if typing.get_origin(o) is tuple for a in typing.get_args(o) if a is not float)
-    return any(o is float or (inspect.isclass(o) and issubclass(o, Fields)) for o in options)
-
-
-def _options(annotation: Any) -> tuple[Any, ...]:
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return typing.get_args(annotation)
-    return (annotation,)
-
-
-def describe(annotation: Any) -> str:
-    """An annotation in the words of an error message."""
-    options = _options(annotation)
-    if len(options) > 1:
-        return " or ".join("none" if o is type(None) else describe(o) for o in options)
-    if annotation in _WORDS:
-        return _WORDS[annotation]
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is Literal:
-        return "one of " + ", ".join(map(str, arguments))
-    if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
-        return f"a list, each {describe(arguments[0])}"
-    if getattr(annotation, "registry", None) is not None:
-        kind = annotation.registry.kind
-        return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
-    if inspect.isclass(annotation) and issubclass(annotation, Fields):
-        return "a table of settings"
-    return getattr(annotation, "__name__", str(annotation))
-
-
-_WORDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    choices = options(annotation)
+    choices += tuple(a for o in choices if typing.get_origin(o) is tuple for a in typing.get_args(o) if a is not float)
+    return any(o is float or (inspect.isclass(o) and issubclass(o, Fields)) for o in choices)
 
 
 def _reject(expected: Any, value: Any, extra: str = "") -> typing.NoReturn:
-    raise ConfigError([Problem("", f"expected {describe(expected)}, got {value!r}{extra}")])
+    raise ConfigError([Problem("", f"expected {describe(expected)}, got {shown(value)}{extra}")])
 
 
 def coerce(annotation: Any, value: Any, rule: Rule = Rule()) -> Any:
@@ -165,10 +139,10 @@ def coerce(annotation: Any, value: Any, rule: Rule = Rule()) -> Any:
 
     Bool is not an int; 1 and 1.0 are one value; integral floats are accepted for ints; NaN never is.
     """
-    if len(_options(annotation)) > 1:
-        if value is None and type(None) in _options(annotation):
+    if len(options(annotation)) > 1:
+        if value is None and type(None) in options(annotation):
             return None
-        rest = [o for o in _options(annotation) if o is not type(None)]
+        rest = [o for o in options(annotation) if o is not type(None)]
         for position, option in enumerate(rest):
             try:
                 return coerce(option, value, rule)
@@ -183,7 +157,7 @@ def coerce(annotation: Any, value: Any, rule: Rule = Rule()) -> Any:
             _reject(annotation, value)
         return value
     if annotation in (int, float):
-        value = _number(annotation, value)
+        value = _number(annotation, value, rule)
     elif annotation is str:
         if not isinstance(value, str):
             _reject(annotation, value)
@@ -204,18 +178,22 @@ def coerce(annotation: Any, value: Any, rule: Rule = Rule()) -> Any:
     return value
 
 
-def _number(annotation: Any, value: Any) -> int | float:
+def _number(annotation: Any, value: Any, rule: Rule) -> int | float:
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-        value = value.item()
+        # A number of less than double precision means the shortest decimal that it rounds: .1, not .10000000149.
+        short = getattr(value.dtype, "kind", "") == "f" and value.dtype.itemsize < 8
+        value = float(str(value)) if short else value.item()
     if isinstance(value, bool) or not isinstance(value, int | float):
         _reject(annotation, value)
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         _reject(annotation, value, " (not finite)")
     if annotation is float and abs(value) > FLOAT32_MAX:
         _reject(annotation, value, " (beyond float32)")
     if annotation is int and value != int(value):
         _reject(annotation, value)
-    return annotation(value)
+    if annotation is int and rule.at_most is None and abs(value) > INT32_MAX:
+        _reject(annotation, value, f" (whole numbers go up to {INT32_MAX})")
+    return annotation(value) + 0  # 0 has one sign
 
 
 def _tuple(annotation: Any, arguments: tuple[Any, ...], value: Any, rule: Rule) -> tuple[Any, ...]:
@@ -251,6 +229,8 @@ def build(cls: type[Fields], values: Mapping[str, Any]) -> Any:
 
     Raises ConfigError with every unknown, missing, ill-typed and out-of-range field at once.
     """
+    if too_deep(values):
+        raise ConfigError([Problem("", "settings are nested too deep, or in themselves")])
     values = dict(values)
     if cls.registry is not None:
         name = values.pop("name", None)

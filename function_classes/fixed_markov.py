@@ -108,7 +108,9 @@ class FixedMarkov(KnownChain):
         None, "draws the rows; none: the binary chain of p and q", at_least=0, at_most=2**32 - 1
     )
     symbols: int = setting(2, "size of the alphabet; above 2 only with a chain_seed", at_least=2)
-    order: int = setting(1, "how many symbols the next one depends on; not 1 only with a chain_seed", at_least=0)
+    order: int = setting(
+        1, "how many symbols the next one depends on; not 1 only with a chain_seed", at_least=0, at_most=64
+    )
     alpha: float = setting(1.0, "Dirichlet concentration of rows drawn by chain_seed", above=0)
     start: Literal["stationary", "uniform"] = setting("stationary", "law of the first symbols")
 
@@ -166,7 +168,7 @@ class SwitchingLag(KnownChain):
     lesson = "Contexts shorter than the lag see independent coins; one symbol at the right distance is all there is."
 
     points: int = setting(64, "symbols in a stream", at_least=1)
-    lag: int = setting(2, "how far back the symbol is that decides", at_least=1)
+    lag: int = setting(2, "how far back the symbol is that decides", at_least=1, at_most=100_000)
     p: float = setting(0.1, "P(0 -> 1) over the lag", above=0, at_most=1)
     q: float = setting(0.1, "P(1 -> 0) over the lag", above=0, at_most=1)
 

@@ -24,7 +24,7 @@ class Series(FeatureFunctions):
 
     noise_std: float = setting(0.1, "standard deviation of the label noise, in the unit of y", at_least=0)
     inputs: InputLaw = setting(Uniform(low=-5.0, high=5.0), "law of the inputs")
-    frequencies: int = setting(4, "N, the largest frequency", at_least=1)
+    frequencies: int = setting(4, "N, the largest frequency", at_least=1, at_most=100_000)
     half_period: float = setting(5.0, "L: functions repeat after 2 L", above=0)
     weight_std: float = setting(1.0, "standard deviation of every coefficient before it is divided by sqrt(N)", above=0)
 

@@ -82,7 +82,7 @@ class Threshold(Halfspaces):
 
     lesson = "An unknown threshold costs little: what linear learners lose against Bayes are ties and rare weights."
 
-    dim: int = setting(4, "number of input coordinates", at_least=1)
+    dim: int = setting(4, "number of input coordinates", at_least=1, at_most=100_000)
     literal: float = setting(0.3, "probability that a variable counts", above=0, below=1)
 
     @property
@@ -118,7 +118,7 @@ class IntegerHalfspace(Halfspaces):
 
     lesson = "Large weights decide most labels; Bayes finds the order of the weights before their size."
 
-    dim: int = setting(3, "number of input coordinates", at_least=1)
+    dim: int = setting(3, "number of input coordinates", at_least=1, at_most=100_000)
     largest: int = setting(3, "the largest weight", at_least=1)
 
     @property

@@ -140,7 +140,7 @@ class SignVector(KnownWeights):
 
     @property
     def bayes_kind(self) -> BayesKind:
-        reason = too_many(2**self.dim, "sign vectors", 2**_LARGEST_DIM)
+        reason = too_many(2 ** min(self.dim, 100_000), "sign vectors", 2**_LARGEST_DIM)
         return BayesKind("none", reason) if reason else _FINITE
 
     def candidates(self) -> Float[Array, "M D"]:

@@ -40,7 +40,7 @@ class Markov(SymbolStream):
 
     points: int = setting(32, "symbols in a stream", at_least=1)
     symbols: int = setting(3, "size of the alphabet", at_least=2)
-    order: int = setting(1, "how many symbols the next one depends on", at_least=0)
+    order: int = setting(1, "how many symbols the next one depends on", at_least=0, at_most=64)
     alpha: float = setting(1.0, "Dirichlet concentration of every transition row", above=0)
     start: Literal["uniform", "stationary"] = setting("uniform", "law of the first symbol", absent="uniform")
 

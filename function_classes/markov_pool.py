@@ -34,7 +34,7 @@ class MarkovPool(SymbolStream):
     pool_size: int = setting(8, "number of chains", at_least=1)
     pool_seed: int = setting(0, "draws the chains", at_least=0, at_most=2**32 - 1)
     symbols: int = setting(3, "size of the alphabet", at_least=2)
-    order: int = setting(1, "how many symbols the next one depends on", at_least=0)
+    order: int = setting(1, "how many symbols the next one depends on", at_least=0, at_most=64)
     alpha: float = setting(1.0, "Dirichlet concentration of every transition row", above=0)
     start: Literal["uniform", "stationary"] = setting("uniform", "law of the first symbols")
 

@@ -51,8 +51,8 @@ class Mixture(FunctionClass):
     unit_variance: bool = setting(False, "scale every class to E[f^2] = 1")
 
     def __check_init__(self):
-        # As in `shifted-inputs`. Classes that were given different points are left for `problems` to report.
-        if all(isinstance(one, FunctionClass) for one in self.classes) and len(_stated_points(self.classes)) <= 1:
+        # As in `shifted-inputs`. Classes that were given other points are left for `problems` to report.
+        if all(isinstance(one, FunctionClass) for one in self.classes) and not _other_points(self.classes, self.points):
             resized = tuple(dataclasses.replace(one, points=self.points) for one in self.classes)
             object.__setattr__(self, "classes", resized)
 
@@ -61,9 +61,10 @@ class Mixture(FunctionClass):
             yield Problem("classes", "needs at least one class, e.g. linear-regression")
             return
         yield from improper(self.probabilities, len(self.classes))
-        stated = _stated_points(self.classes)
-        if len(stated) > 1:
-            yield Problem("classes", f"have different points: {', '.join(map(str, stated))}; leave them to the mixture")
+        stated = _other_points(self.classes, self.points)
+        if stated:
+            words = f"have different points, {', '.join(map(str, stated))}, in a mixture of {self.points}"
+            yield Problem("classes", f"{words}; leave them to the mixture")
         first = self.classes[0]
         for index, one in enumerate(self.classes):
             for what in ("x_space", "y_space", "steps"):
@@ -215,10 +216,13 @@ class Mixture(FunctionClass):
         return running_log_weights(self._log_probs, flat, inputs.reshape(flat.shape)), flat, logs.shape[1:]
 
 
-def _stated_points(classes: Sequence[FunctionClass]) -> list[int]:
-    """The lengths that were asked for: those that are not a class's default."""
+def _other_points(classes: Sequence[FunctionClass], points: int) -> list[int]:
+    """The lengths of classes that differ, where one was asked for that is not the mixture's: a class's default was not.
+    Classes of one length follow the mixture, which has another length after `--points`, say."""
     usual = [next(f.default for f in dataclasses.fields(one) if f.name == "points") for one in classes]
-    return sorted({one.points for one, default in zip(classes, usual, strict=True) if one.points != default})
+    stated = {one.points for one, default in zip(classes, usual, strict=True) if one.points != default}
+    found = {one.points for one in classes}
+    return sorted(found) if len(found) > 1 and stated - {points} else []
 
 
 def unit_variance(task: FunctionClass) -> FunctionClass:

@@ -25,7 +25,7 @@ class NearestNeighbor(Boolean):
 
     lesson = "Once the coins are over, copying the nearest example is Bayes: there is nothing else to learn."
 
-    dim: int = setting(12, "number of input coordinates", at_least=1)
+    dim: int = setting(12, "number of input coordinates", at_least=1, at_most=100_000)
     coins: int = setting(4, "number of first labels that are fair coins", at_least=1)
 
     @property

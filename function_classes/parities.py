@@ -51,7 +51,7 @@ class Parity(Boolean):
         "Chance until an input is a product of those seen, then certainty: no learner that averages gains anything."
     )
 
-    dim: int = setting(5, "number of input coordinates", at_least=1)
+    dim: int = setting(5, "number of input coordinates", at_least=1, at_most=100_000)
     teaching: Literal["none", "mixed", "first"] = setting("none", "prompts that begin with a teaching sequence")
     taught: float = setting(0.5, "share of prompts that do, where teaching = mixed", above=0, below=1)
 
@@ -147,7 +147,7 @@ class SparseParity(Enumerated):
 
     lesson = "A few examples single out the subset, and yet no coordinate alone says anything about the label."
 
-    dim: int = setting(10, "number of input coordinates", at_least=1)
+    dim: int = setting(10, "number of input coordinates", at_least=1, at_most=100_000)
     sparsity: int = setting(2, "number of variables that count", at_least=1)
 
     def problems(self):

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from function_classes.fields import UNSTATED, Fields, Rule
+from function_classes.problems import NESTING, ConfigError, Problem, shown, text_too_deep
 
 # .5, 5., +1, 007: numbers that JSON does not know. Not inf, nan or 1_000.
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -80,6 +81,8 @@ def parse(text: str) -> Any:
         return None
     if text in ("True", "False"):
         return text == "True"
+    if text_too_deep(text):
+        raise ConfigError([Problem("", f"nested more than {NESTING} deep: {shown(text)}")])
     try:
         return json.loads(text)
     except ValueError:

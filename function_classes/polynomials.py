@@ -37,7 +37,7 @@ class Quadratic(FeatureFunctions):
 
     lesson = "Linear in the squares: Bayes is done soon after k = dim, and learners linear in x never beat the null."
 
-    dim: int = setting(5, "number of input coordinates", at_least=1)
+    dim: int = setting(5, "number of input coordinates", at_least=1, at_most=10_000)
     weight_std: float = setting(1.0, "standard deviation of every weight", above=0)
 
     @property
@@ -71,7 +71,7 @@ class Monomials(FeatureFunctions):
 
     lesson = "Knowing the sets of monomials is worth many examples: Bayes needs about size of them, not dim^2 / 2."
 
-    dim: int = setting(4, "number of input coordinates", at_least=1)
+    dim: int = setting(4, "number of input coordinates", at_least=1, at_most=10_000)
     size: int = setting(3, "monomials in a set", at_least=1)
     sets: int = setting(1, "number of sets", at_least=1)
     set_seed: int = setting(0, "of the sets", at_least=0, at_most=2**32 - 1)

@@ -2,8 +2,15 @@
 
 import difflib
 import math
-from collections.abc import Iterable
-from typing import NamedTuple
+import reprlib
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+NESTING = 64
+"""Deepest nesting of settings; Python's own recursion ends somewhere beyond."""
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxdict = 3, 80, 80, 8, 8, 8
 
 
 class Problem(NamedTuple):
@@ -48,3 +55,34 @@ def amount(count: int) -> str:
     ('72', 'about 10^301')
     """
     return str(count) if count < 10**9 else f"about 10^{round((count.bit_length() - 1) * math.log10(2))}"
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: never longer than a line or two, whatever was given."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**18:
+        return ("-" if value < 0 else "") + amount(abs(value))
+    return _SHORT.repr(value)
+
+
+def too_deep(value: Any) -> bool:
+    """Whether mappings and lists are nested more than `NESTING` deep (or for ever: in themselves)."""
+    level = [value]
+    for _ in range(NESTING):
+        level = [item for one in level if isinstance(one, Mapping | list | tuple) for item in _items(one)]
+        if not level:
+            return False
+    return True
+
+
+def text_too_deep(text: str) -> bool:
+    """The same of a text in which brackets nest, before any parser recurses over it."""
+    depth = 0
+    for symbol in text:
+        depth += (symbol in "[{") - (symbol in "]}")
+        if depth > NESTING:
+            return True
+    return False
+
+
+def _items(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, Mapping) else value

@@ -52,7 +52,7 @@ class AssociativeRecall(SymbolStream):
     pairs: int = setting(3, "number D of pairs", at_least=1)
     symbols: int = setting(16, "number V of symbols, half of them values", at_least=4)
     longest_gap: int = setting(8, "most slots from one query to the next", at_least=1)
-    power: float = setting(0.01, "a in p_g ∝ g^(a - 1): small ones ask soon")
+    power: float = setting(0.01, "a in p_g ∝ g^(a - 1): small ones ask soon", at_least=-1e6, at_most=1e6)
 
     def problems(self):
         if self.symbols % 2:

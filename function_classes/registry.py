@@ -63,12 +63,30 @@ class Registry:
         return build(self.find(name), {**({"name": name} if self.find(name).registry else {}), **fields})
 
     def _load(self) -> None:
+        """Imports all members. One that cannot be imported is named every time: half a registry never answers."""
         if self._loaded:
             return
-        self._loaded = True
-        package = importlib.import_module(self.package)
-        for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
-            if not module.name.startswith("_") and module.name != "cli":
-                importlib.import_module(f"{self.package}.{module.name}")
+        self._loaded = True  # members may ask while they are imported
+        try:
+            package = importlib.import_module(self.package)
+            for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
+                if not module.name.startswith("_") and module.name != "cli":
+                    importlib.import_module(f"{self.package}.{module.name}")
+            self._load_others()
+        except BaseException:
+            self._loaded = False
+            raise
+
+    def _load_others(self) -> None:
+        """Members of other distributions. Raises ConfigError with every one that cannot be loaded."""
+        problems, first = [], None
         for point in importlib.metadata.entry_points(group=self.group):
-            point.load()
+            try:
+                point.load()
+            except Exception as error:
+                owner = getattr(point.dist, "name", None) or point.value
+                message = f"entry point {point.name!r} of {owner} cannot be loaded: {type(error).__name__}: {error}"
+                problems.append(Problem("", f"{message}; mend {owner}, or uninstall it"))
+                first = first or error
+        if problems:
+            raise ConfigError(problems) from first

@@ -46,7 +46,7 @@ def _main(
 def run(
     context: typer.Context,
     task: Annotated[str | None, typer.Argument(metavar="CLASS", help="function class, or ./my_task.py:Cubic")] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="train seeds 0..N-1 as one program")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, max=10_000, help="train seeds 0..N-1 as one program")] = None,
     name: Annotated[str | None, typer.Option(help="an alias for the run or the sweep")] = None,
     preset: Annotated[str | None, typer.Option(help="a paper's recipe, e.g. garg-2022")] = None,
     config: Annotated[Path | None, typer.Option(help="a TOML file of settings")] = None,

@@ -4,6 +4,7 @@ Paths are the same in the shell (`--set training.batch=128`), in TOML and in `Co
 128})`. Order: registry choice or preset, its defaults, TOML, then settings in the order given.
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -11,8 +12,10 @@ from typing import Any, Literal
 from function_classes import fields, plain
 from function_classes.base import FunctionClass
 from function_classes.fields import ConfigError, Fields, Problem, nearest, setting
-from icl import presets
-from icl.layouts import Signature
+from function_classes.problems import NESTING, shown, too_deep
+from icl import deriving, presets
+from icl.deriving import name_of as name_of
+from icl.layouts import Layout, Signature
 from icl.models.base import ModelConfig
 from icl.models.heads import HeadConfig
 from icl.models.mixers import MixerConfig
@@ -24,11 +27,14 @@ from icl.training.curriculum import Curriculum
 from icl.training.optimizers import Muon, Optimizer
 from icl.training.schedules import Schedule, WarmupStableDecay, check_warmup
 
+MOST_VISIBLE = 2**31
+"""Entries of a layout's mask of what tokens see."""
+
 
 class Training(Fields):
     """How the weights are found."""
 
-    steps: int = setting(6800, "optimizer steps", at_least=0)
+    steps: int = setting(deriving.USUAL_STEPS, "optimizer steps", at_least=0)
     batch: int = setting(64, "fresh prompts per step", at_least=1)
     optimizer: Optimizer = setting(Muon(), "direction of a step")
     learning_rate: float | None = setting(None, "peak learning rate; none: the optimizer's default", above=0)
@@ -71,6 +77,9 @@ class Evaluation(Fields):
 class Config(Fields):
     """Everything that determines a run."""
 
+    # What it was made from, before anything was derived. Beside the fields: equality and identity know nothing of it.
+    __slots__ = ("_typed",)
+
     task: FunctionClass
     model: ModelConfig = setting(Transformer(), "the learner")
     training: Training = setting(Training(), "how it is trained")
@@ -78,7 +87,15 @@ class Config(Fields):
     seed: int = setting(0, "of weights and prompts", at_least=0, at_most=2**32 - 1)
     origin: str | None = setting(None, "parent run and step of a fork, IDENTITY@STEP")
 
+    def __check_init__(self):
+        if isinstance(self.training, Training) and self.training.learning_rate is None:
+            object.__setattr__(self, "training", dataclasses.replace(self.training, learning_rate=self.rate))
+
     def problems(self):
+        too_long = self._mask()
+        if too_long:
+            yield Problem("task.points", too_long)
+            return
         for path, message in self.model.refuses(self.task):
             yield Problem(f"model.{path}", message)
         if self.training.remat and not self.model.rematerializes:
@@ -93,6 +110,17 @@ class Config(Fields):
         if self.training.curriculum.points_start is not None and layout.predicted(1, signature) is not None:
             message = f"layout {layout.name!r} predicts the last position alone, so points cannot grow; "
             yield Problem("training.curriculum.points_start", message + "use --set model.layout.query=every")
+
+    def _mask(self) -> str | None:
+        """Why a layout's mask is too large: asked first, since it is made before anything else is refused."""
+        points, layout = self.task.points, self.model.layout
+        if type(layout).visible is Layout.visible:
+            return None
+        length = layout.length(points, Signature.of(self.task))
+        if length**2 <= MOST_VISIBLE:
+            return None
+        words = f"{points} points in layout {layout.name!r} need a mask of {length} x {length} tokens, and at most "
+        return f"{words}{MOST_VISIBLE} entries are made; take layout paired, shifted or interleaved"
 
     @classmethod
     def create(cls, task: Any = None, /, *, preset: str | None = None, **settings: Any) -> "Config":
@@ -116,22 +144,32 @@ class Config(Fields):
         cls, tree: Mapping[str, Any], settings: Mapping[str, Any] | Sequence[tuple[str, Any]] = ()
     ) -> "Config":
         """A configuration from nested plain values (as in TOML) and settings applied on top, in order."""
+        if too_deep(tree):
+            raise ConfigError([Problem("", "settings are nested too deep, or in themselves")])
         values: dict[str, Any] = _plain(tree)
+        # Only what was dumped names an origin: there nobody can tell which values were typed.
+        return cls._build(deriving.stated(values) if "origin" in values else values, settings)
+
+    @classmethod
+    def _build(cls, values: dict[str, Any], settings: Mapping[str, Any] | Sequence[tuple[str, Any]]) -> "Config":
         if name_of(values.get("task")) is None:
             raise ConfigError([Problem("task.name", "missing: which function class? (icl list function-classes)")])
         pairs = list(settings.items()) if isinstance(settings, Mapping) else list(settings)
         problems: list[Problem] = []
         for path, value in pairs:
             try:
-                _place(values, resolve(path, values), _plain_value(value))
+                if too_deep(value) or path.count(".") > NESTING:
+                    raise ConfigError([Problem(shown(path), "is nested too deep, or in itself")])
+                _place(values, resolve(path, values), _plain(value))
             except ConfigError as error:
                 problems += error.problems
         try:
-            config = fields.build(cls, _complete(values))
+            config = fields.build(cls, deriving.complete(values))
         except ConfigError as error:
             raise ConfigError([*problems, *error.problems]) from None
         if problems:
             raise ConfigError(problems)
+        object.__setattr__(config, "_typed", values)
         return config
 
     def dump(self) -> dict[str, Any]:
@@ -148,8 +186,10 @@ class Config(Fields):
         return hashlib.sha256(plain.canonical(science).encode()).hexdigest()[:16]
 
     def change(self, **settings: Any) -> "Config":
-        """The same configuration with some settings changed, by path or bare name."""
-        return Config.from_tree(self.dump(), settings)
+        """The same configuration with some settings changed, by path or bare name. What was derived from others is
+        derived anew (`icl.deriving`)."""
+        typed = getattr(self, "_typed", None)
+        return self.from_tree(self.dump(), settings) if typed is None else self._build(_plain(typed), settings)
 
     @property
     def rate(self) -> float:
@@ -209,18 +249,10 @@ def _elsewhere(name: str) -> str:
     return ""
 
 
-def name_of(value: Any) -> Any:
-    """Which member of a family a tree chooses: by its name alone, or by the name among its settings."""
-    return value.get("name") if isinstance(value, Mapping) else value
-
-
 def _plain(value: Any) -> Any:
+    """A copy, down to the values; configuration objects as what they are dumped to."""
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
-    return _plain_value(value)
-
-
-def _plain_value(value: Any) -> Any:
     return plain.dump(value) if isinstance(value, Fields) else value
 
 
@@ -237,29 +269,3 @@ def _place(tree: dict[str, Any], path: str, value: Any) -> None:
     if last == "name" and tree.get("name") != value:
         tree.clear()
     tree[last] = value
-
-
-def _complete(tree: dict[str, Any]) -> dict[str, Any]:
-    """Fills in what depends on other choices, so that every configuration written down is explicit."""
-    tree = dict(tree)
-    model = tree.get("model", {})
-    model = {"name": model} if isinstance(model, str) else model
-    training = tree.get("training", {})
-    if not isinstance(model, Mapping) or not isinstance(training, Mapping):
-        return tree
-    model, training = {"name": "transformer", **model}, dict(training)
-    optimizer = name_of(training.get("optimizer", "muon"))
-    layout = model.get("layout", {})
-    if isinstance(layout, Mapping) and "name" not in layout:
-        try:
-            task = fields.coerce(FunctionClass, tree["task"])
-            usual = ModelConfig.registry.find(model["name"]).usual_layout(Signature.of(task))
-            model["layout"] = plain.dump(usual) | dict(layout)
-        except ConfigError:
-            pass  # problems of the task or the model are reported with everything else
-    if training.get("learning_rate") is None and isinstance(optimizer, str) and optimizer in Optimizer.registry:
-        training["learning_rate"] = Optimizer.registry.find(optimizer).default_rate
-    steps, schedule = training.get("steps"), training.get("schedule")
-    if isinstance(steps, int) and steps <= 4 * WarmupStableDecay().warmup and schedule is None:
-        training["schedule"] = {"name": "warmup-stable-decay", "warmup": max(steps // 20, 0)}
-    return tree | {"model": model, "training": training}

@@ -84,6 +84,9 @@ def errors(
     A list or tuple of predictors is one predictor with several seeds. References are calibrated first. Only an
     `Oracle` (or `task.oracle`) sees the latent. What is compared with Bayes is there unless bayes_kind is none.
     """
+    from icl.training.memory import check_prompts  # which knows of configurations, and they of much else
+
+    check_prompts(task, prompts)
     members = {
         name: [settle(p, task, key) for p in (given if isinstance(given, Sequence) else [given])]
         for name, given in predictors.items()

@@ -10,6 +10,7 @@ import numpy as np
 
 from function_classes.base import FunctionClass
 from function_classes.fields import ConfigError
+from function_classes.problems import shown
 from icl.config import Config
 from icl.models import given
 from icl.models.base import Learner
@@ -133,7 +134,7 @@ class Run:
         if step not in self.steps:
             near = min(self.steps, key=lambda s: abs(s - step), default=None)
             hint = "it has none at all" if near is None else f"the nearest is at step {near}"
-            raise NotFound(f"{self.path.name} has no checkpoint at step {step}; {hint}")
+            raise NotFound(f"{self.path.name} has no checkpoint at step {shown(step)}; {hint}")
         return Run(self.directory, step)
 
     def trajectory(self) -> Iterator["Run"]:

@@ -39,9 +39,10 @@ def sheet(task: FunctionClass, *, seed: int = 0, prompts: int = 512, more: dict[
         samples(axes[0, 0], task, drawn)
         plots.draw_errors(list(axes[0, 1:]), table)
         plots.legend(figure, list(axes[0, 1:]))
-        figure.suptitle(
-            style.title(f"{plain.named(task)}: {prompts} prompts, Bayes {task.bayes_kind.kind}"), fontsize=10
-        )
+        condition = getattr(task, "condition", None)
+        words = f"{plain.named(task)}: {prompts} prompts, Bayes {task.bayes_kind.kind}"
+        words += f", condition number of the features {condition():.2g}" if condition else ""
+        figure.suptitle(style.title(words), fontsize=10)
     return Sheet(figure, table, drawn)
 
 

@@ -47,7 +47,15 @@ MAPS = int(os.environ.get("ICL_TEST_MAPS", 25_000))
 TESTS = Path(__file__).parent
 # Folders with a file for every family, and the files there that always run.
 FAMILIES = {
-    "function_classes": {"test_contract.py", "test_golden.py", "test_shifts.py", "test_linear.py", "test_markov.py"},
+    "function_classes": {
+        "test_contract.py",
+        "test_fields.py",
+        "test_golden.py",
+        "test_least_values.py",
+        "test_linear.py",
+        "test_markov.py",
+        "test_shifts.py",
+    },
     "references": {"test_contract.py", "test_closed_forms.py"},
     "models": {"test_mixers.py", "test_learner.py", "test_looped.py", "test_variants.py", "test_heads.py"},
     "probes": {"test_probes.py", "test_page.py"},

@@ -72,6 +72,9 @@ def _understand(error: BaseException) -> tuple[int, str | None]:
         return USAGE, str(error)
     if isinstance(error, OSError):
         return STORAGE, f"{error.filename or 'storage'}: {error.strerror or error}"
+    if isinstance(error, OverflowError | RecursionError):
+        what = "a number is too large" if isinstance(error, OverflowError) else "something is nested too deep"
+        return USAGE, f"{what}: {error}"
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
         advice = "make the model, the batch or the prompts smaller, raise --accumulate, or use --remat"
         return USAGE, f"out of memory: {error}\n{advice}"

@@ -9,6 +9,11 @@ from typing import Any
 
 from function_classes import fields, plain
 from function_classes.fields import ConfigError, Problem, nearest
+from function_classes.problems import NESTING, text_too_deep
+from icl.members import MOST_MEMBERS, count_members
+
+LARGEST_FILE = 2**20
+"""Bytes of a file of settings."""
 
 
 def split(first: str | None, rest: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -70,6 +75,7 @@ def configs(task: str | None, settings: Sequence[tuple[str, str]], preset: str |
         except ConfigError as error:
             problems += error.problems
     found: dict[str, Any] = {}
+    count_members(axes)
     for choice in itertools.product(*axes):
         try:
             config = Config.from_tree(tree, list(choice))
@@ -125,10 +131,14 @@ def _values(path: str, text: str, tree: dict[str, Any]) -> list[Any]:
     if annotation is str:
         return [text]
     if text[0] in "[{":
+        if text_too_deep(text):
+            raise ConfigError([Problem(path, f"nested more than {NESTING} deep")])
         try:
             return [json.loads(text)]
         except ValueError:
             pass  # [softmax,s5], as a shell leaves it: words without quotes
+    if text.count(",") >= MOST_MEMBERS:
+        raise ConfigError([Problem(path, f"{text.count(',') + 1} values, at most {MOST_MEMBERS} are read")])
     if typing.get_origin(annotation) is tuple or (text.startswith("[") and text.endswith("]")):
         return [[plain.parse(part) for part in text.strip("[]()").split(",") if part]]
     return [plain.parse(part.strip()) for part in text.split(",")]
@@ -146,10 +156,19 @@ def _toml(file: Path) -> dict[str, Any]:
     import tomllib
 
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        with file.open("rb") as stream:
+            data = stream.read(LARGEST_FILE + 1)
+        if len(data) > LARGEST_FILE:
+            raise ConfigError([Problem(str(file), f"is larger than {LARGEST_FILE} bytes: settings are a page of text")])
+        text = data.decode("utf-8")
+        if text_too_deep(text):
+            raise ConfigError([Problem(str(file), f"brackets are nested more than {NESTING} deep")])
+        return tomllib.loads(text)
     except OSError as error:
         raise ConfigError([Problem(str(file), f"cannot be read: {error.strerror}")]) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ConfigError:
+        raise
+    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of a number with thousands of digits
         reason = str(error).replace("Cannot overwrite a value", "a key appears twice")
         raise ConfigError([Problem(str(file), f"is not TOML: {reason}")]) from None
 

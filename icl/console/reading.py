@@ -253,9 +253,12 @@ def identify(name: str, out: Path, prompts: int, as_json: bool) -> str:
     from icl import identification as identifying
     from icl import prng
     from icl.handle import load_all
+    from icl.training.memory import check_prompts
 
     keep_programs()
     runs = load_all(name, out)
+    for run in runs:
+        check_prompts(run.task, prompts)
     found = [
         identifying.identify(run.model, run.task, key=prng.stream(run.seed, "identification"), prompts=prompts)
         for run in runs
@@ -273,9 +276,12 @@ def phase(name: str, out: Path, x: str, y: str, save: Path, prompts: int, as_jso
     from icl import phase as maps
     from icl import style
     from icl.handle import load_all
+    from icl.training.memory import check_prompts
 
     keep_programs()
     runs = load_all(name, out)
+    for run in runs:
+        check_prompts(run.task, prompts)
     found = maps.phase(runs, x, y, prompts)
     paths = style.save(found.plot(), save, origin="runs " + " ".join(run.identity for run in runs))
     return json.dumps(found.plain()) if as_json else "\n".join([str(found), *map(str, paths)])

@@ -26,7 +26,10 @@ class ModelConfig(Fields):
 
     layout: Layout = setting(layouts.Paired(), "how examples become tokens")
     max_points: int | None = setting(
-        None, "longest prompt the positions can hold; none: 64 points, or the task's if more", at_least=1
+        None,
+        "longest prompt the positions can hold; none: 64 points, or the task's if more",
+        at_least=1,
+        at_most=1_000_000,
     )
 
     @property

@@ -176,7 +176,7 @@ def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
-def read_bytes(path: str | os.PathLike[str], limit: int = 1 << 26) -> bytes:
+def read_bytes(path: str | os.PathLike[str], limit: int = 1 << 24) -> bytes:
     """The contents of a plain file of at most `limit` bytes. Raises NotARun or StorageError."""
     with open_regular(path) as file, storage(path, "read"):
         size = os.fstat(file.fileno()).st_size

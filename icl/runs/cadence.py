@@ -26,8 +26,9 @@ class Cadence:
         for part in given.split(","):
             kind, _, number = part.strip().rpartition(":")
             field = {"": "every", "log": "logarithmic"}.get(kind)
-            if field is None or field in found or not (number.isascii() and number.isdecimal()) or int(number) < 1:
-                raise ValueError(f"expected steps such as 500, log:40, 100,log:40 or none, got {given!r}")
+            whole = number.isascii() and number.isdecimal() and len(number) < 19  # int() refuses thousands of digits
+            if field is None or field in found or not whole or int(number) < 1:
+                raise ValueError(f"expected steps such as 500, log:40, 100,log:40 or none, got {given[:80]!r}")
             found[field] = int(number)
         return Cadence(**found)
 

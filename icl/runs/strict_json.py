@@ -17,6 +17,9 @@ from icl.runs.errors import Incompatible, NotARun
 NESTING = 64
 """Deepest nesting of a file we read; Python's own parser runs out of stack somewhere beyond."""
 
+LARGEST = 16 * 2**20
+"""Bytes of a JSON text we read: files of settings and status have thousands, of many leaves some hundred thousands."""
+
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 # An unterminated text matches to the end, so that hostile input is scanned once and not once per quotation mark.
 _TOKENS = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
@@ -31,6 +34,8 @@ def dumps(value: Any, indent: int | None = None) -> str:
 def loads(data: bytes | str, path: str | os.PathLike[str]) -> Any:
     """The value of a JSON text. Raises NotARun, which names the file and the reason."""
     try:
+        if len(data) > LARGEST:
+            raise ValueError(f"has {len(data)} bytes, and no file of a run has more than {LARGEST}")
         text = data.decode() if isinstance(data, bytes) else data
         if not text.strip():
             raise ValueError("is empty")

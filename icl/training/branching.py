@@ -37,10 +37,12 @@ def extend(run: Run, steps: int, *, root: str | os.PathLike[str] | None = None) 
 def fork(run: Run, at: int, settings: Mapping[str, Any], *, root: str | os.PathLike[str] | None = None) -> Config:
     """The configuration of a run that continues another one's checkpoint with changed settings.
 
-    Its identity records the parent and the step. Raises NotFound where there is no such checkpoint.
+    Its identity records the parent and the step. Layout and schedule are the parent's unless they are named: the
+    weights read the one and have lived through the other. Raises NotFound where there is no such checkpoint.
     """
     run = run.at(at)
-    config = run.config.change(**{**settings, "origin": f"{run.identity}@{at}"})
+    kept = {"model.layout": run.config.model.layout, "training.schedule": run.config.training.schedule}
+    config = run.config.change(**(kept | {**settings, "origin": f"{run.identity}@{at}"}))
     if config.training.steps <= at:
         message = f"must be above the step of the fork, {at}, got {config.training.steps}"
         raise ConfigError([Problem("training.steps", message)])

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from function_classes import plain
 from function_classes.base import FunctionClass
 from function_classes.fields import ConfigError, Problem
-from icl import custom
+from icl import axes, custom
 from icl.config import Config
 from icl.handle import DEFAULT_ROOT, Run
 from icl.models import given
@@ -107,13 +107,14 @@ def sweep(
 
 def expand(config: Config, grid: Mapping[str, Iterable[Any]]) -> list[Config]:
     """The configurations of a grid, the last path varying fastest. Raises ConfigError for every invalid member."""
-    paths = list(grid)
-    configs, problems = [], []
-    for values in itertools.product(*(list(grid[path]) for path in paths)):
+    choices = [axes.values(path, grid[path]) for path in grid]
+    axes.count_members(choices)
+    configs, problems = [], {}
+    for values in itertools.product(*choices):
         try:
-            configs.append(config.change(**dict(zip(paths, values, strict=True))))
+            configs.append(config.change(**dict(zip(grid, values, strict=True))))
         except ConfigError as error:
-            problems += [p for p in error.problems if p not in problems]
+            problems |= dict.fromkeys(error.problems)
     if problems:
         raise ConfigError(problems)
     return configs

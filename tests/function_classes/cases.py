@@ -72,6 +72,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     "dfa": (
         {"symbols": 3, "least_states": 2, "most_states": 3, "stop": 0.3, "pool_size": 5, "pool_seed": 1},
         {"symbols": 3, "pool_size": None},
+        {"sampler": "paper", "symbols": 3, "most_edges": 2, "least_states": 3, "pool_size": 5, "longest": 4},
     ),
     "disjunction": ({"dim": 4, "literal": 0.4, "teaching": "mixed", "taught": 0.3},),
     "dnf": (
@@ -260,7 +261,11 @@ class Case:
         entropy = -(np.exp(log_probs) * log_probs).sum(-1)
         everywhere = Prompt(self.prompts.xs, self.prompts.ys, None, self.prompts.targets)
         surprise = losses(self.task, everywhere, bayes)
-        return (surprise - entropy).reshape(PROMPTS, -1)
+        residuals = surprise - entropy
+        if getattr(self.task, "sampler", "") == "paper":
+            # Whether a symbol counts depends on the symbol; Bayes is its law given that it does.
+            residuals = residuals * np.asarray(self.prompts.scored)
+        return residuals.reshape(PROMPTS, -1)
 
 
 @functools.cache

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import function_classes as fc
+from icl.config import Config
 from tests.function_classes.twins import mixture_bayes
 
 TASKS = {
@@ -207,3 +208,15 @@ def test_feature_networks_keep_the_scale_on_average_over_seeds():
 def test_what_does_not_fit_is_refused(name, fields, words):
     with pytest.raises(fc.ConfigError, match=words):
         fc.get(name, **fields)
+
+
+def test_features_of_networks_are_less_collinear_than_they_were():
+    """The numbers of the docstring, and that the old slope is still the same run."""
+    now = {layers: fc.get("feature-regression", layers=layers).condition() for layers in (1, 2)}
+    old = {layers: fc.get("feature-regression", layers=layers, slope=0.01).condition() for layers in (1, 2)}
+    assert now[1] == pytest.approx(146, rel=0.1)
+    assert now[2] == pytest.approx(1400, rel=0.1)
+    assert old[1] == pytest.approx(134, rel=0.1)
+    assert old[2] == pytest.approx(114_000, rel=0.1)
+    assert Config.create("feature-regression", slope=0.01).identity == "2a99354cb39526cf"
+    assert Config.create("feature-regression").identity != "2a99354cb39526cf"

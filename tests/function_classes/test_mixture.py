@@ -242,7 +242,7 @@ def test_a_convex_combination_against_its_twin_and_its_ends():
         ("mixture", {"classes": ()}, "at least one class"),
         ("mixture", {"classes": ("linear-regression", "markov")}, "markov has x_space"),
         ("mixture", {"classes": (DENSE, {"name": "linear-regression", "dim": 4})}, "x_space"),
-        ("mixture", {"classes": (DENSE, {"name": "linear-regression", "dim": 3, "points": 9})}, "points: 6, 9"),
+        ("mixture", {"classes": (DENSE, {"name": "linear-regression", "dim": 3, "points": 9})}, "points, 6, 9"),
         ("mixture", {"classes": ("low-rank",)}, "no evidence to weigh"),
         ("mixture", {"classes": (DENSE, OTHER), "probabilities": (0.3, 0.3)}, "must sum to 1"),
         ("mixture", {"classes": (DENSE, {"name": "random-covariance", "dim": 3})}, "draw their inputs differently"),
