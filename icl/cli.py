@@ -165,22 +165,6 @@ def identify(name: RunName = "last", prompts: Fitted = 1024, out: Out = RUNS, as
 
 
 @app.command()
-def phase(
-    name: RunName,
-    x: Annotated[str, typer.Option("--x", help="setting on the horizontal axis, e.g. depth")],
-    y: Annotated[str, typer.Option("--y", help="setting on the vertical axis, e.g. noise_std")],
-    save: Annotated[Path, typer.Option(help="file name without its ending")] = Path("phase"),
-    prompts: Fitted = 512,
-    out: Out = RUNS,
-    as_json: AsJson = False,
-) -> None:
-    """A map over two settings of a sweep, colored by the algorithm that each run has become."""
-    from icl.console import reading
-
-    typer.echo(reading.phase(name, out, x, y, save, prompts, as_json))
-
-
-@app.command()
 def probe(
     name: RunName = "last",
     probe_name: Annotated[str | None, typer.Argument(metavar="PROBE", help="a probe; none: what there is")] = None,

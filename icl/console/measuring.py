@@ -1,16 +1,16 @@
-"""The commands that measure: this installation, this machine's speed, and what mixers can do."""
+"""The commands that measure: maps of sweeps, this installation, this machine's speed, and what mixers can do."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from icl.console.arguments import RUNS, AsJson, Out
+from icl.console.arguments import RUNS, AsJson, Fitted, Out, RunName
 
 
 def add(app: typer.Typer) -> None:
     """Puts the commands of this file beside the others."""
-    for command in (doctor, bench, rank):
+    for command in (phase, doctor, bench, rank):
         app.command()(command)
 
 
@@ -50,3 +50,18 @@ def rank(
     from icl.console import ranking
 
     typer.echo(ranking.report(file, only, seeds, steps, equal, save, as_json))
+
+
+def phase(
+    name: RunName,
+    x: Annotated[str, typer.Option("--x", help="setting on the horizontal axis, e.g. depth")],
+    y: Annotated[str, typer.Option("--y", help="setting on the vertical axis, e.g. noise_std")],
+    save: Annotated[Path, typer.Option(help="file name without its ending")] = Path("phase"),
+    prompts: Fitted = 512,
+    out: Out = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """A map over two settings of a sweep, colored by the algorithm that each run has become."""
+    from icl.console import reading
+
+    typer.echo(reading.phase(name, out, x, y, save, prompts, as_json))

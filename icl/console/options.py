@@ -10,7 +10,7 @@ from typing import Any
 from function_classes import fields, plain
 from function_classes.fields import ConfigError, Problem, nearest
 from function_classes.problems import NESTING, text_too_deep
-from icl.members import MOST_MEMBERS, count_members
+from icl.axes import MOST_MEMBERS, count_members
 
 LARGEST_FILE = 2**20
 """Bytes of a file of settings."""
