@@ -67,7 +67,7 @@ def rotate_filter(
         weights = prior * jnp.matmul(_back(triangle, moments), basis.rows, precision=HIGHEST)
         row = where.inside + jnp.where(where.opens, where.outside, 0.0)
         now = LinearPosterior(mean, inside + where.outside**2, weights)
-        return (after, *_rotate(triangle, moments, row, y)), now
+        return (after, *rotate(triangle, moments, row, y)), now
 
     start = empty_basis(size, dim), noise * jnp.eye(size), jnp.zeros(size)
     return jax.lax.scan(step, start, (xs, ys))[1]
@@ -123,7 +123,7 @@ def _back(triangle: Float[Array, "K K"], moments: Float[Array, "K"]) -> Float[Ar
     return jax.lax.scan(stage, jnp.zeros(size), (triangle, moments, slots), reverse=True)[0]
 
 
-def _rotate(
+def rotate(
     triangle: Float[Array, "K K"], moments: Float[Array, "K"], row: Float[Array, "K"], y: Float[Array, ""]
 ) -> tuple[Float[Array, "K K"], Float[Array, "K"]]:
     """Triangle and moments with one more row, each coordinate of it turned into the diagonal."""
