@@ -64,6 +64,20 @@ def test_little_shrinkage_is_the_discriminant_of_scikit_learn():
     np.testing.assert_allclose(np.exp(found), twin.predict_proba(xs[12:])[0], rtol=1e-3)
 
 
+def test_what_is_left_between_them_is_shrinkage():
+    """Twelve examples in eight dimensions, where the scatter is nearly singular: ten times less, ten times nearer."""
+    rng, gaps = np.random.default_rng(0), {}
+    xs, ys = rng.normal(size=(13, 8)).astype(np.float32), np.arange(13) % 3
+    twin = LinearDiscriminantAnalysis(solver="lsqr").fit(xs[:12].astype(float), ys[:12])
+    wanted = twin.predict_proba(xs[12:].astype(float))[0]
+    for shrinkage in (1e-2, 1e-3, 1e-4):
+        member = Discriminant(jnp.float32(1e-6), jnp.float32(shrinkage), Symbols(3), False)
+        found = np.exp(member(Prompt(jnp.asarray(xs), jnp.asarray(ys))).log_probs[12])
+        gaps[shrinkage] = np.max(np.abs(found - wanted)) / shrinkage
+    assert gaps[1e-4] > 0
+    assert max(gaps.values()) < 2 * min(gaps.values())
+
+
 def test_the_likeliest_label_is_that_of_the_nearest_mean_where_counts_are_equal():
     rng = np.random.default_rng(4)
     xs = rng.normal(size=(40, 9, 2))
