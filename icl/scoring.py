@@ -99,10 +99,16 @@ def weights(prompt: Prompt, steps: int) -> Float[Array, "P S"]:
 
 
 def gaussian_nll(
-    ys: Float[Array, "..."], mean: Float[Array, "..."], variance: Float[Array, "..."]
-) -> Float[Array, "..."]:
-    """-log N(y; mean, variance) in nats; the variance is at least 1e-6 of the mean square of y."""
-    variance = jnp.maximum(variance, NOISELESS_FLOOR * jnp.mean(jnp.square(ys)))
+    ys: Float[Array, "P *s"], mean: Float[Array, "P *s"], variance: Float[Array, "P *s"], steps: int = 1
+) -> Float[Array, "P *s"]:
+    """-log N(y; mean, variance) in nats; the variance is at least 1e-6 of the mean square of y so far, from the first
+    position to the one that is scored, and 1 where both are 0."""
+    rows = ys.reshape(ys.shape[0] * steps, -1)
+    count = jnp.arange(1, rows.shape[0] + 1, dtype=jnp.float32)
+    square = jnp.cumsum(jnp.mean(jnp.square(rows), -1)) / count
+    floor = jnp.broadcast_to(NOISELESS_FLOOR * square[:, None], rows.shape).reshape(ys.shape)
+    variance = jnp.maximum(variance, floor)
+    variance = jnp.where(variance > 0, variance, 1.0)
     return 0.5 * (jnp.log(2 * jnp.pi * variance) + jnp.square(ys - mean) / variance)
 
 
@@ -112,7 +118,7 @@ def _losses(prediction: Prediction, prompt: Prompt, space: Space, steps: int) ->
         _same_shape(mean, target)
         losses = {"squared_error": _sum(jnp.square(mean - target), steps)}
         if prediction.variance is not None:
-            losses["nll_gaussian"] = _sum(gaussian_nll(target, mean, prediction.variance), steps)
+            losses["nll_gaussian"] = _sum(gaussian_nll(target, mean, prediction.variance, steps), steps)
         density = getattr(prediction, "log_density", None)
         if density is not None:
             losses["nll"] = -_sum(density(target), steps)

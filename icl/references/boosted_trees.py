@@ -18,7 +18,10 @@ class GradientBoostedTrees(FittedReference):
     """`trees` trees of `depth`, the numbers of Garg et al.'s XGBoost (50, 4, rate 0.1), which also penalizes leaves and
     uses second derivatives; for squared error without penalties they are the same. 0 at k = 0.
 
-    scikit-learn's GradientBoostingRegressor(n_estimators=trees, max_depth=depth, learning_rate=rate), apart from ties.
+    scikit-learn's GradientBoostingRegressor(n_estimators=trees, max_depth=depth, learning_rate=rate): alike at the
+    examples to rounding, elsewhere in one dimension alone. In a small node several coordinates part the examples alike,
+    always so where two are left; there scikit-learn draws, and here the first counts. Fits of scikit-learn with other
+    `random_state` differ from each other as much. (Its criterion `friedman_mse` chooses as the sum of squares does.)
     """
 
     trees: int = setting(50, "number of trees", at_least=1)

@@ -48,7 +48,8 @@ class LinearDiscriminant(Classifier):
     """S = (W + shrinkage I) / (k + shrinkage), W the scatter within classes sum_i (x_i - mean_c)(x_i - mean_c)'.
 
     As shrinkage goes to 0 scikit-learn's LinearDiscriminantAnalysis(solver="lsqr") with priors (n_c + alpha) /
-    (k + alpha C); its own `shrinkage` mixes with the mean variance instead, which is 0 while classes have one example.
+    (k + alpha C), at a distance in proportion to shrinkage and alpha: what is left between them is not rounding. Its
+    own `shrinkage` mixes with the mean variance instead, which is 0 while classes have one example.
     """
 
     def settled(self, space: Space) -> Predictor:

@@ -6,6 +6,7 @@ from jaxtyping import Array, Float
 
 from function_classes.base import FunctionClass, Prompt
 from function_classes.fields import setting
+from function_classes.rotations import empty_basis, place
 from icl.references.base import HIGHEST, LinearReference, Reference
 from icl.references.least_squares import LeastSquares
 
@@ -46,7 +47,7 @@ class LInfinity(LinearReference):
             return v - jnp.matmul(projector, v, precision=HIGHEST)
 
         def position(carry, example):
-            projector, z = carry
+            basis, projector, z = carry
             x, w = example
             step = STEP * jnp.max(jnp.abs(w))
 
@@ -56,14 +57,13 @@ class LInfinity(LinearReference):
 
             z = jax.lax.fori_loop(0, self.iterations, split, z)
             found = w + outside(projector, cut(z, step))
-            new = outside(projector, outside(projector, x))
-            size = jnp.sum(new**2)
-            # The threshold of `least_squares_filter`: both must see the same row space.
-            fresh = size > 1e-6 * jnp.sum(x**2)
-            added = new[:, None] * new[None, :] / jnp.where(fresh, size, 1.0)
-            return (projector + jnp.where(fresh, added, 0.0), z), found
+            # The basis of `least_squares_filter`: both must see the same row space.
+            basis, found_at = place(basis, x)
+            added = jnp.sum(jnp.where(found_at.opens[:, None], basis.rows, 0.0), 0)
+            return (basis, projector + added[:, None] * added[None, :], z), found
 
-        return jax.lax.scan(position, (jnp.zeros((dim, dim)), jnp.zeros(dim)), (xs, shortest))[1]
+        start = empty_basis(min(xs.shape), dim), jnp.zeros((dim, dim)), jnp.zeros(dim)
+        return jax.lax.scan(position, start, (xs, shortest))[1]
 
 
 def cut(v: Float[Array, "D"], step: Float[Array, ""]) -> Float[Array, "D"]:

@@ -9,11 +9,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.base import FunctionClass, Predictor, Prompt
 from function_classes.fields import setting
-from function_classes.posteriors import linear_filter
+from function_classes.posteriors import LinearPosterior, linear_filter
 from icl.programs import compiled
 from icl.references.base import LinearPredictor, LinearReference, Reference, plain
 from icl.references.calibration import Fold, fold, search
-from icl.references.least_squares import LeastSquares
 
 PENALTIES = tuple(float(v) for v in np.geomspace(1e-4, 1e4, 33))
 
@@ -23,7 +22,8 @@ class Ridge(LinearReference):
     """w_k = (X'X + penalty I)^{-1} X'y over the first k examples; penalty 0 is the min-norm limit.
 
     Bayes for w ~ N(0, t^2 I) and noise s is penalty s^2 / t^2. "class" asks `calibrate` for the penalty with the
-    least mean error over all positions. scikit-learn's Ridge(alpha) without intercept is the same.
+    least mean error over all positions. scikit-learn's Ridge(alpha) without intercept is the same. For penalties from
+    1e-12 of the square of an input, and 0, as exact as `linear_filter` says.
     """
 
     family_parameter: ClassVar[str | None] = "penalty"
@@ -50,9 +50,15 @@ class Ridge(LinearReference):
         return CalibratedRidge(jnp.float32(best[0]))
 
     def weights(self, prompt: Prompt) -> Float[Array, "P D"]:
+        return self._posterior(prompt).weights
+
+    def means(self, prompt: Prompt) -> Float[Array, "P"]:
+        return self._posterior(prompt).mean
+
+    def _posterior(self, prompt: Prompt) -> LinearPosterior:
         if isinstance(self.penalty, str):
             raise self.unresolved("penalty")
-        return _weights(prompt, self.penalty)
+        return _filtered(prompt, self.penalty)
 
 
 class CalibratedRidge(LinearPredictor):
@@ -65,26 +71,22 @@ class CalibratedRidge(LinearPredictor):
         return {"penalty": plain(self.penalty)}
 
     def weights(self, prompt: Prompt) -> Float[Array, "P D"]:
-        return _weights(prompt, self.penalty)
+        return _filtered(prompt, self.penalty).weights
+
+    def means(self, prompt: Prompt) -> Float[Array, "P"]:
+        return _filtered(prompt, self.penalty).mean
 
 
-def _weights(prompt: Prompt, penalty: Float[Array, ""] | float) -> Float[Array, "P D"]:
-    """The filter's limit of no noise holds for consistent labels only, so penalty 0 is Greville's method. The condition
-    is the same for all prompts of a batch, which keeps it a branch."""
-    penalty = jnp.asarray(penalty, jnp.float32)
-    return jax.lax.cond(penalty > 0, lambda: _filtered(prompt, penalty), lambda: LeastSquares().weights(prompt))
-
-
-def _filtered(prompt: Prompt, penalty: Float[Array, ""]) -> Float[Array, "P D"]:
-    xs, ys = prompt.xs.astype(jnp.float32), prompt.ys.astype(jnp.float32)
-    return linear_filter(xs, ys, 1.0, jnp.sqrt(penalty)).weights
+def _filtered(prompt: Prompt, penalty: Float[Array, ""] | float) -> LinearPosterior:
+    """The posterior of w ~ N(0, I) with this variance of the noise; 0 is least squares."""
+    noise = jnp.sqrt(jnp.asarray(penalty, jnp.float32))
+    return linear_filter(prompt.xs.astype(jnp.float32), prompt.ys.astype(jnp.float32), 1.0, noise)
 
 
 @compiled
 def _losses(data: Fold, penalties: Float[Array, "G"]) -> Float[Array, "G"]:
     def loss(penalty):
-        weights = jax.vmap(lambda prompt: _filtered(prompt, penalty))(data.prompts)
-        means = jnp.sum(weights * data.prompts.xs.astype(jnp.float32), -1)
+        means = jax.vmap(lambda prompt: _filtered(prompt, penalty).mean)(data.prompts)
         return jnp.sum(data.weight * (means - data.target) ** 2) / jnp.sum(data.weight)
 
     return jax.lax.map(loss, penalties)

@@ -9,7 +9,7 @@ from scipy.special import expit, log_softmax
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 
-from function_classes import Prompt, Signs, Symbols
+from function_classes import Prompt, Signs, Symbols, get
 from icl import references
 from icl.programs import predict
 from icl.references.discriminant import Discriminant
@@ -64,6 +64,20 @@ def test_little_shrinkage_is_the_discriminant_of_scikit_learn():
     np.testing.assert_allclose(np.exp(found), twin.predict_proba(xs[12:])[0], rtol=1e-3)
 
 
+def test_what_is_left_between_them_is_shrinkage():
+    """Twelve examples in eight dimensions, where the scatter is nearly singular: ten times less, ten times nearer."""
+    rng, gaps = np.random.default_rng(0), {}
+    xs, ys = rng.normal(size=(13, 8)).astype(np.float32), np.arange(13) % 3
+    twin = LinearDiscriminantAnalysis(solver="lsqr").fit(xs[:12].astype(float), ys[:12])
+    wanted = twin.predict_proba(xs[12:].astype(float))[0]
+    for shrinkage in (1e-2, 1e-3, 1e-4):
+        member = Discriminant(jnp.float32(1e-6), jnp.float32(shrinkage), Symbols(3), False)
+        found = np.exp(member(Prompt(jnp.asarray(xs), jnp.asarray(ys))).log_probs[12])
+        gaps[shrinkage] = np.max(np.abs(found - wanted)) / shrinkage
+    assert gaps[1e-4] > 0
+    assert max(gaps.values()) < 2 * min(gaps.values())
+
+
 def test_the_likeliest_label_is_that_of_the_nearest_mean_where_counts_are_equal():
     rng = np.random.default_rng(4)
     xs = rng.normal(size=(40, 9, 2))
@@ -104,6 +118,41 @@ def test_logistic_regression_against_scikit_learn_and_scipy(penalty):
             if len(set(sign)) == 2:
                 twin = LogisticRegression(C=1 / penalty, fit_intercept=False, tol=1e-10, max_iter=1000).fit(x, sign)
                 np.testing.assert_allclose(found[n, k], twin.coef_[0], rtol=5e-3, atol=5e-3)
+
+
+def shifted(kind):
+    """Inputs (N, P, D) and signs: noisy labels, separable ones, inputs of scale 30, around 100, shown twice."""
+    rng = np.random.default_rng(0)
+    xs, w = rng.normal(size=(4, 24, 5)), rng.normal(size=(4, 1, 5))
+    scores = np.sum(xs * w, -1)
+    signs = np.where(rng.random(scores.shape) < expit(1.5 * scores), 1.0, -1.0)
+    if "separable" in kind:
+        signs = np.where(scores > 0, 1.0, -1.0)
+    if "twice" in kind:
+        xs[:, 1::2] = xs[:, ::2]
+    xs = 30 * xs if "scale 30" in kind else xs + 100 if "around 100" in kind else xs
+    return xs.astype(np.float32), signs
+
+
+@pytest.mark.parametrize(
+    "kind", ["noisy", "scale 30", "around 100", "separable", "separable, scale 30", "separable, around 100", "twice"]
+)
+def test_logistic_regression_converges_over_its_whole_family(kind):
+    """Probabilities within 1e-3 of scikit-learn's at the least, a middle and the largest penalty of identification."""
+    xs, signs = shifted(kind)
+    batch = Prompt(jnp.asarray(xs), jnp.asarray(signs, jnp.float32))
+    values = references.get("logistic-regression").family_values(get("linear-classification"))
+    for penalty in (values[0], values[6], values[-1]):
+        found = np.exp(predict(references.get("logistic-regression", penalty=penalty), batch).log_probs[..., 1])
+        for n in range(4):
+            for k in (3, 12, 19, 23):
+                x, y = xs[n, :k].astype(float), signs[n, :k]
+                if len(set(y)) == 2:
+                    twin = LogisticRegression(
+                        C=1 / penalty, fit_intercept=False, solver="newton-cholesky", max_iter=1000, tol=1e-9
+                    ).fit(x, y)
+                    wanted = expit(twin.coef_[0] @ xs[n, k].astype(float))
+                    assert abs(found[n, k] - wanted) < 1e-3, (penalty, n, k)
 
 
 def test_an_intercept_is_a_constant_input():

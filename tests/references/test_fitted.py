@@ -67,6 +67,23 @@ def test_trees_of_many_examples_in_several_dimensions():
     np.testing.assert_allclose(found, tree(3, 5)().fit(x[:40], y[:40]).predict(x[40:]), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_boosted_trees_are_those_of_scikit_learn_where_it_agrees_with_itself(seed):
+    """In three dimensions: at the examples; elsewhere no farther from its fits than these are from each other."""
+    rng, k = np.random.default_rng(seed), 24
+    x, y = rng.normal(size=(40, DIM)).astype(np.float32), rng.normal(size=40).astype(np.float32)
+    fits = [
+        GradientBoostingRegressor(n_estimators=12, max_depth=3, learning_rate=0.3, random_state=s) for s in range(8)
+    ]
+    said = np.array([fit.fit(x[:k], y[:k]).predict(x) for fit in fits])
+    member = references.get("gradient-boosted-trees", trees=12, depth=3, rate=0.3, refit=(k,))
+    prompt = Prompt(jnp.asarray(np.r_[x[:k], x]), jnp.asarray(np.r_[y[:k], np.zeros(40, np.float32)]))
+    found = np.asarray(jax.jit(member)(prompt).mean)[k:]
+    np.testing.assert_allclose(found[:k], said[0, :k], rtol=1e-4, atol=1e-5)
+    among = max(np.linalg.norm(a[k:] - b[k:]) for i, a in enumerate(said) for b in said[:i])
+    assert min(np.linalg.norm(found[k:] - a[k:]) for a in said) < among
+
+
 def best_stump(x, y):
     """The least sum of squares that one split can reach, by trying all."""
     costs = [np.square(y - y.mean()).sum()]

@@ -3,7 +3,11 @@
 One token holds x, and for each i one holds (e_i, a_i), a_i column i of A. Linear attention with query x, keys e_i and
 values a_i - e_i adds A x - x to the token of x, which makes it A x, and LayerNorm divides by the norm: the stream holds
 every number with both signs, so its mean is 0. Tokens whose numbers have mean square 1 are left as they are by
-LayerNorm, and a last number makes all tokens so; A is scaled for that, which changes no x.
+LayerNorm, and a last number makes all tokens so; A is divided by its length |A|_F for that, which changes no x.
+
+Rounding leaves traces where numbers should be 0, and a loop must not let them grow. In the tokens of columns a trace of
+x is multiplied by A / |A|_F, whose eigenvalues are at most 1. In the token of x everything is divided by |A x| / |A|_F,
+which is below 1: a second head, read by the token of x alone (its query and keys are x), subtracts all but x and -x.
 
 The angle to an eigenvector whose value is the largest in absolute value shrinks by |l_2 / l_1| in every loop,
 
@@ -21,7 +25,7 @@ from jaxtyping import Float
 
 from function_classes.fields import setting
 from icl.models.constructions.base import TokenConstruction
-from icl.models.constructions.channels import Attention, Channels, write_heads, write_linear
+from icl.models.constructions.channels import Attention, Channels, Map, side_by_side, write_heads, write_linear
 from icl.models.looped import Looped, LoopedNetwork, outputs_of_loops
 from icl.models.mixers.linear import LinearAttention
 
@@ -31,7 +35,7 @@ EPSILON = 1e-5
 
 @TokenConstruction.registry.add("power-iteration", papers=("giannou-2023",))
 class PowerIteration(TokenConstruction):
-    """The largest eigenvector of matrices (N, N), by one product a loop: one layer, one head, width 6 N + 2."""
+    """The largest eigenvector of matrices (N, N), by one product a loop: one layer, two heads, width 6 N + 2."""
 
     dim: int = setting(4, "N, the size of the matrices", at_least=2)
 
@@ -43,8 +47,8 @@ class PowerIteration(TokenConstruction):
             loops=loops,
             inject="none",
             width=c.width,
-            heads=1,
-            mixer=LinearAttention(key_size=self.dim),
+            heads=2,
+            mixer=LinearAttention(key_size=c.width - self.dim),
             activation="none",
             norm="pre",
             positions="none",
@@ -53,7 +57,10 @@ class PowerIteration(TokenConstruction):
         network = config.on_tokens(1 + self.dim, len(given), self.dim, key=jax.random.key(0))
         signs = c.place("x") - c.place("mirror")[2 * self.dim : 3 * self.dim]
         multiply = Attention(c.copy("x"), c.copy("key"), c.map(self.dim, value=1.0, key=-1.0), signs)
-        mixer = write_heads(network.inner.blocks[0].mixer, multiply)
+        # All but x where it is minus its mirror: an orthonormal basis of the rest, as values and as output.
+        rest = np.linalg.svd(signs)[2][self.dim :]
+        erase = Attention(c.copy("x"), c.copy("x"), Map(rest.T, np.zeros(len(rest))), -2 / c.width * rest)
+        mixer = write_heads(network.inner.blocks[0].mixer, side_by_side(len(rest), multiply, erase))
         assert network.inner.head is not None
         says = c.copy("x").weight / np.sqrt(c.width / 2)
         parts = write_linear(network.inner.embed, given), mixer, write_linear(network.inner.head, says)
@@ -69,22 +76,22 @@ class PowerIteration(TokenConstruction):
         matrices, starts = np.asarray(matrices, float), np.asarray(starts, float)
         if matrices.shape[1:] != (n, n) or starts.shape != (len(matrices), n):
             raise ValueError(f"needs matrices (R, {n}, {n}) and starts (R, {n}), got {matrices.shape}, {starts.shape}")
-        largest, norms = np.max(np.linalg.norm(matrices, axis=1), -1), np.linalg.norm(starts, axis=-1)
-        if not np.all((largest > 0) & np.isfinite(largest) & (norms > 0) & np.isfinite(norms)):
+        lengths, norms = np.linalg.norm(matrices, axis=(1, 2)), np.linalg.norm(starts, axis=-1)
+        if not np.all((lengths > 0) & np.isfinite(lengths) & (norms > 0) & np.isfinite(norms)):
             raise ValueError("a matrix or a start is 0 or not finite, and has no direction to converge to")
         found = np.zeros((len(matrices), 1 + n, 3 * n + 1))
         square = self._channels().width / 2
         found[:, 0, 2 * n : 3 * n] = np.sqrt(square) * starts / norms[:, None]
         found[:, 1:, :n] = np.eye(n)[None]
-        found[:, 1:, n : 2 * n] = matrices.swapaxes(1, 2) / largest[:, None, None]
+        found[:, 1:, n : 2 * n] = matrices.swapaxes(1, 2) / lengths[:, None, None]
         found[:, 1:, -1] = np.sqrt(square - np.sum(found[:, 1:] ** 2, -1))
         return found
 
     def run(
         self, matrices: Float[np.ndarray, "R N N"], starts: Float[np.ndarray, "R N"], loops: int
     ) -> Float[np.ndarray, "loops R N"]:
-        """x after every loop, from a start for each matrix. Where v is |A x|^2 relative to the longest column of A, the
-        1e-5 that LayerNorm adds to a variance makes x shorter than 1 by 5e-6 / v, and turns the next by as much."""
+        """x after every loop, from a start for each matrix. Where v is (|A x| / |A|_F)^2, the 1e-5 that LayerNorm
+        adds to a variance makes x shorter than 1 by 5e-6 / v, and turns the next by as much."""
         tokens = jnp.asarray(self.tokens(matrices, starts), jnp.float32)
         with jax.default_matmul_precision("highest"):
             return np.asarray(outputs_of_loops(self.network(loops), tokens))[:, :, 0]
