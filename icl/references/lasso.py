@@ -1,15 +1,16 @@
 """The lasso (Tibshirani 1996): w = argmin 1/2 |Xw - y|^2 + penalty |w|_1, refitted to every prefix."""
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from function_classes.base import FunctionClass, Predictor, Prompt
 from function_classes.fields import setting
+from function_classes.rotations import rotate
 from function_classes.spaces import Real
 from icl.programs import compiled
 from icl.references.base import HIGHEST, LinearPredictor, LinearReference, Reference, plain
@@ -22,7 +23,13 @@ CALIBRATION_PROMPTS = 128
 
 # Share of the trace on the diagonal of a step's system, which more weights than examples leave singular: it tilts the
 # step and not what it aims at.
-RIDGE = 1e-6
+RIDGE = 2e-7
+
+# A whole step that changes no weight by more than this share of the largest is the last.
+SETTLED = 1e-4
+
+# A weight of 0 comes in where the slope is above the penalty by more than rounding: else it would leave again.
+ENTERS = 1 + 1e-5
 
 Loss = Literal["sum", "mean"]
 
@@ -34,9 +41,9 @@ class Lasso(LinearReference):
     scikit-learn's Lasso(alpha) without intercept, 1/(2k) |Xw - y|^2 + alpha |w|_1, is penalty = alpha with loss "mean";
     alpha = 0.01 in Garg et al. and Panwar et al. For orthonormal columns w is X'y moved towards 0 by penalty.
 
-    Found by an active set that starts from the solution of the prefix before. At dim 20, noise 0.1, penalty 0.1 (y has
-    a standard deviation of 4.5) the median error of a prediction is 1e-5 or less at every k, the largest of 40 prompts
-    1e-2 at k = 15 and 5e-4 elsewhere: fewer iterations lag behind where many weights change at once.
+    Found by an active set that starts from the solution of the prefix before, until no weight wants to change. At dim
+    20 and penalty 0.01 the gap to the dual objective is within 2e-3 of the objective in each of 1,536 prompts, at every
+    k: where it is flat, with fewer examples than inputs and almost no penalty, predictions may still differ.
     """
 
     family_parameter: ClassVar[str | None] = "penalty"
@@ -44,7 +51,7 @@ class Lasso(LinearReference):
 
     penalty: float | Literal["class"] = setting(0.1, "multiplies |w|_1; class: the best of the class", above=0)
     loss: Loss = setting("sum", "1/2 of the sum or of the mean of squares beside the penalty")
-    iterations: int = setting(32, "steps of the active set for every prefix", at_least=1)
+    iterations: int = setting(128, "steps of the active set for every prefix, at most", at_least=1)
 
     @property
     def label(self) -> str:
@@ -101,8 +108,17 @@ class CalibratedLasso(LinearPredictor):
         return active_set(prompt, self.penalty, self.loss, self.iterations)
 
 
+class _State(NamedTuple):
+    """Weights, whether the last step was a whole one, and whether after it no weight wanted to come in."""
+
+    weights: Float[Array, "D"]
+    arrived: Bool[Array, ""]
+    settled: Bool[Array, ""]
+    count: Int[Array, ""]
+
+
 def active_set(prompt: Prompt, penalty: Float[Array, ""] | float, loss: Loss, iterations: int) -> Float[Array, "P D"]:
-    """`iterations` steps of feature-sign search (Lee et al. 2006) for every prefix, from the solution before.
+    """At most `iterations` steps of feature-sign search (Lee et al. 2006) for every prefix, from the solution before.
 
     A step goes to the minimum over the weights in use, their signs kept, or to the first of them that reaches 0 and
     leaves. Once a step arrived, the zero weight with the largest |X_j'(y - Xw)| > penalty comes in. Sums grow by one
@@ -112,16 +128,18 @@ def active_set(prompt: Prompt, penalty: Float[Array, ""] | float, loss: Loss, it
     dim = xs.shape[-1]
 
     def position(carry, example):
-        second, moment, w = carry
+        triangle, labels, w = carry
         x, y, k = example
+        second = jnp.matmul(triangle.T, triangle, precision=HIGHEST)
         threshold = penalty * (k if loss == "mean" else 1.0)
         nugget = jnp.where(jnp.trace(second) > 0, RIDGE * jnp.trace(second), 1.0)
 
-        def step(_: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
-            w, arrived = state
-            slope = moment - jnp.matmul(second, w, precision=HIGHEST)
+        def step(w: Array, arrived: Array | bool) -> tuple[Array, Array, Array]:
+            # From the residue: the difference of X'y and X'X w would keep half the digits.
+            residue = labels - jnp.matmul(triangle, w, precision=HIGHEST)
+            slope = jnp.matmul(residue, triangle, precision=HIGHEST)
             outside = jnp.where(w == 0, jnp.abs(slope), 0.0)
-            enters = arrived & (outside == jnp.max(outside)) & (outside > threshold)
+            enters = arrived & (outside == jnp.max(outside)) & (outside > ENTERS * threshold)
             signs = jnp.where(enters, jnp.sign(slope), jnp.sign(w))
             used = signs != 0
             system = jnp.where(used[:, None] & used[None, :], second, 0.0) + jnp.diag(jnp.where(used, nugget, 1.0))
@@ -131,10 +149,17 @@ def active_set(prompt: Prompt, penalty: Float[Array, ""] | float, loss: Loss, it
             shares = jnp.where(leaves, -w / jnp.where(leaves, change, 1.0), 1.0)
             share = jnp.min(shares)
             moved = jnp.where(leaves & (shares <= share), 0.0, w + share * change)
-            return moved, ~jnp.any(leaves)
+            small = jnp.max(jnp.abs(change)) <= SETTLED * jnp.max(jnp.abs(moved))
+            return moved, ~jnp.any(leaves), arrived & ~jnp.any(enters) & small
 
-        w, _ = jax.lax.fori_loop(0, iterations, step, (w, jnp.bool_(False)))
-        return (second + x[:, None] * x[None, :], moment + x * y, w), w
+        def turn(state: _State) -> _State:
+            return _State(*step(state.weights, state.arrived), state.count + 1)
+
+        start = _State(jax.lax.stop_gradient(w), jnp.bool_(False), jnp.bool_(False), jnp.int32(0))
+        found = jax.lax.while_loop(lambda s: ~s.settled & (s.count < iterations), turn, start)
+        # One more step among the weights in use has the derivatives that the loop has not.
+        w = step(jax.lax.stop_gradient(found.weights), False)[0]
+        return (*rotate(triangle, labels, x, y), w), w
 
     start = jnp.zeros((dim, dim)), jnp.zeros(dim), jnp.zeros(dim)
     return jax.lax.scan(position, start, (xs, ys, jnp.arange(prompt.points, dtype=jnp.float32)))[1]
