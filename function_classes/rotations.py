@@ -11,7 +11,7 @@ conditioned before leaves no trace. With prediction c'R^-1 z and variance |o|^2 
 of x outside the basis, both limits are reached: noise 0 is min-norm least squares.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,11 +24,11 @@ ROUNDING = 1e-6
 
 
 class LinearPosterior(NamedTuple):
-    """Before seeing y_k: predictive mean and variance of w'x_k, and the posterior mean of w."""
+    """Before seeing y_k: predictive mean and variance of w'x_k, and the posterior mean of w where it was asked for."""
 
     mean: Float[Array, "P"]
     variance: Float[Array, "P"]
-    weights: Float[Array, "P D"]
+    weights: Any = None
 
 
 class Basis(NamedTuple):
@@ -51,6 +51,7 @@ def rotate_filter(
     ys: Float[Array, "P"],
     prior_std: Float[Array, "*D"] | float,
     noise_std: Float[Array, ""] | float,
+    weights: bool = False,
 ) -> LinearPosterior:
     """w ~ N(0, prior_std^2 I), y = w'x + N(0, noise_std^2); noise 0 is min-norm least squares, also of labels that no w
     fits. Cost O(P D^2)."""
@@ -64,9 +65,9 @@ def rotate_filter(
         x, y = example
         after, where = place(basis, x * prior)
         mean, inside = _solve(triangle, moments, where.inside, noise)
-        weights = prior * jnp.matmul(_back(triangle, moments), basis.rows, precision=HIGHEST)
+        found = prior * jnp.matmul(_back(triangle, moments), basis.rows, precision=HIGHEST) if weights else None
         row = where.inside + jnp.where(where.opens, where.outside, 0.0)
-        now = LinearPosterior(mean, inside + where.outside**2, weights)
+        now = LinearPosterior(mean, inside + where.outside**2, found)
         return (after, *rotate(triangle, moments, row, y)), now
 
     start = empty_basis(size, dim), noise * jnp.eye(size), jnp.zeros(size)

@@ -51,7 +51,7 @@ class Lasso(LinearReference):
 
     penalty: float | Literal["class"] = setting(0.1, "multiplies |w|_1; class: the best of the class", above=0)
     loss: Loss = setting("sum", "1/2 of the sum or of the mean of squares beside the penalty")
-    iterations: int = setting(128, "steps of the active set for every prefix, at most", at_least=1)
+    iterations: int = setting(128, "steps of the active set for every prefix, at most", at_least=1, absent=32)
 
     @property
     def label(self) -> str:

@@ -25,11 +25,11 @@ class LeastSquares(LinearReference):
         return (cls(),)
 
     def weights(self, prompt: Prompt) -> Float[Array, "P D"]:
-        return _filtered(prompt).weights
+        return _filtered(prompt, True).weights
 
     def means(self, prompt: Prompt) -> Float[Array, "P"]:
         return _filtered(prompt).mean
 
 
-def _filtered(prompt: Prompt) -> LinearPosterior:
-    return least_squares_filter(prompt.xs.astype(jnp.float32), prompt.ys.astype(jnp.float32))
+def _filtered(prompt: Prompt, weights: bool = False) -> LinearPosterior:
+    return least_squares_filter(prompt.xs.astype(jnp.float32), prompt.ys.astype(jnp.float32), weights)

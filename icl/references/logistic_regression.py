@@ -39,7 +39,7 @@ class LogisticRegression(Reference):
 
     penalty: float = setting(1.0, "multiplies |w|^2 / 2 beside the sum of losses", above=0)
     intercept: bool = setting(False, "a constant input of 1 beside x")
-    iterations: int = setting(100, "Newton steps for every prefix, at most", at_least=1)
+    iterations: int = setting(100, "Newton steps for every prefix, at most", at_least=1, absent=6)
 
     @property
     def label(self) -> str:

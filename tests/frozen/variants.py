@@ -39,8 +39,13 @@ SINGLE = ("function class/hmm/pool_size",)
 
 
 def defaults(key: str, cls: type[Fields]) -> dict[str, Any]:
-    """The plain values of a member as it is made when nothing is said."""
-    return plain.dump(make(cls, REQUIRED.get(key, {})))
+    """The plain values of a member as it is made when nothing is said. What a whole configuration derives from its
+    other settings is no default: there the fields say their own."""
+    made = plain.dump(make(cls, REQUIRED.get(key, {})))
+    if key != "part/Config":
+        return made
+    own = {f.name: plain.dump(f.default) for f in dataclasses.fields(cls) if f.default is not dataclasses.MISSING}
+    return made | own
 
 
 def make(cls: type[Fields], values: dict[str, Any]) -> Fields:
