@@ -11,7 +11,7 @@ from typing import Any, Literal
 from function_classes import fields, plain
 from function_classes.base import FunctionClass
 from function_classes.fields import ConfigError, Fields, Problem, nearest, setting
-from icl import presets
+from icl import custom, presets
 from icl.layouts import Signature
 from icl.models.base import ModelConfig
 from icl.models.heads import HeadConfig
@@ -103,7 +103,7 @@ class Config(Fields):
         """
         tree: dict[str, Any] = presets.find(preset) if preset else {}
         if task is not None:
-            value = plain.dump(task) if isinstance(task, FunctionClass) else task
+            value = plain.dump(custom.named(task)) if isinstance(task, FunctionClass) else task
             given = {"name": value} if isinstance(value, str) else dict(value)
             if tree.get("task", {}).get("name") != given["name"]:
                 tree["task"] = given

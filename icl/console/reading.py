@@ -66,6 +66,7 @@ def plain(run: Any) -> dict[str, Any]:
         "identity": run.identity,
         "state": status.state.name.lower(),
         "step": status.step,
+        "source_known": run.source_known,
         "config": run.directory.config,
         "last": {key: as_number(values[-1].item()) for key, values in log.items() if len(values)},
     }
@@ -98,7 +99,8 @@ def listing(out: Path, as_json: bool) -> str:
         return json.dumps([fields for _, fields in known])
     rows = [("run", "name", "state", "step")]
     for run, fields in known:
-        rows.append((run.path.name, run.directory.name or "", fields["state"], str(fields["step"])))
+        state = fields["state"] + ("" if run.source_known else ", source unknown")
+        rows.append((run.path.name, run.directory.name or "", state, str(fields["step"])))
     lines = _columns(rows) if known else [f"no runs in {out}; train one with: icl run linear-regression --depth 4"]
     return "\n".join(lines + [f"damaged: {error}" for error in damaged])
 
@@ -120,13 +122,26 @@ def show(name: str, out: Path, as_json: bool) -> str:
     if as_json:
         return json.dumps(plain(run))
     status = run.directory.status
-    lines = [f"{run.path}  {status}", *(f"warning: {text}" for text in status.warnings), str(run.config)]
-    if run.finished:
+    lines = [f"{run.path}  {status}", *(f"warning: {text}" for text in status.warnings)]
+    if not run.source_known:
+        lines.append("source unknown: its code was typed where nobody kept it, so no request returns this run again")
+    lines.append(_configuration(run))
+    if run.finished and (run.source_known or (run.directory.report / "summary.txt").exists()):
         try:
             lines += ["", report(run)]
         except StorageError as error:
             lines += ["", f"there is no report, and none can be made here: {error}"]
     return "\n".join(lines)
+
+
+def _configuration(run: Any) -> str:
+    """The settings of a run; as they are stored where the code that they name is not at hand."""
+    try:
+        return str(run.config)
+    except NotARun:
+        if run.source_known:
+            raise
+        return json.dumps(run.directory.config)
 
 
 def compare(name: str, out: Path, as_json: bool) -> str:

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 from function_classes import plain
 from function_classes.base import FunctionClass
 from function_classes.fields import ConfigError, Problem
-from icl import custom
 from icl.config import Config
 from icl.handle import DEFAULT_ROOT, Run
 from icl.models import given
@@ -70,7 +69,6 @@ def train(
     if config is None:
         if task is None:
             raise ConfigError([Problem("task", "missing: icl.train(config) or icl.train(task=...)")])
-        custom.register(type(task))
         if model is not None:
             settings = {"model": plain.dump(given.remember(model))} | settings
         config = Config.create(task, **settings)
