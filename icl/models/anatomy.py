@@ -9,6 +9,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
@@ -93,11 +94,12 @@ def refuses(module: Any) -> str | None:
 
 
 def _implementation(leaf: Any) -> Any:
+    known: Any = leaf
     if not isinstance(leaf, ARRAYS):
         return NO_ARRAY
     if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return None
-    return str(jax.random.key_impl(leaf))
+    return str(jax.random.key_impl(known))
 
 
 def _array(leaf: Any) -> Any:

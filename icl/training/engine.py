@@ -136,7 +136,7 @@ class Program:
         """Loss on the validation prompts, its excess over Bayes or the teacher, for every member."""
         return jax.tree.map(np.asarray, self._validate(params, validation, constants))
 
-    def learner(self, params: PyTree, constants: PyTree = None) -> Predictor:
+    def learner(self, params: PyTree, constants: PyTree = None) -> Any:
         """The predictor with these weights and constants (one member's); None: the constants it began with."""
         return self.anatomy.join(params, self.constants if constants is None else constants, self.static)
 

@@ -64,9 +64,8 @@ class Parts(eqx.Module):
 
     def __call__(self, prompt):
         noise = jax.random.normal(self.key, (4,)) + self.count.astype(jnp.float32)
-        shift = jnp.where(jnp.isfinite(self.forbidden), self.forbidden, 0.0).sum(1) + self.causal.astype(
-            jnp.float32
-        ).sum(1)
+        shift = jnp.where(jnp.isfinite(self.forbidden), self.forbidden, 0.0).sum(1)
+        shift = shift + self.causal.astype(jnp.float32).sum(1)
         return Prediction(mean=prompt.xs[:, self.order] @ (self.weight + self.lines) + noise + shift)
 
 
@@ -80,9 +79,8 @@ def given_by(seed: int) -> list[bytes]:
 
 
 def same(a, b) -> bool:
-    return [np.asarray(x).tobytes() for x in jax.tree.leaves(a)] == [
-        np.asarray(x).tobytes() for x in jax.tree.leaves(b)
-    ]
+    left, right = ([np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree)] for tree in (a, b))
+    return left == right
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +223,7 @@ def test_another_process_opens_them_with_the_code(tmp_path):
     said, new = done.stdout.splitlines()
     assert said == str(run.model(run.task.sample(jax.random.key(0))).mean.tolist())
     assert new != run.path.name
-    with pytest.raises(NotAvailable, match="trained on Slope@unknown-.* and this is Line"):
+    with pytest.raises(NotAvailable, match=r"trained on Slope@unknown-.* and this is Line"):
         icl.load(run.path, task=type("Line", (names["Slope"],), {"__module__": "nowhere"}))
 
 
