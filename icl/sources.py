@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 
@@ -72,7 +73,38 @@ def bytes_of(leaf: Any) -> bytes:
         return np.asarray(jax.random.key_data(leaf) if key else leaf).tobytes()
     if isinstance(leaf, np.ndarray) and (leaf.size > 1000 or leaf.dtype.kind not in "fc"):
         return leaf.tobytes()  # a text of many numbers leaves most of them out
-    return repr(leaf).encode()
+    return _word(leaf).encode()
+
+
+def static(tree: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """The static fields of all modules in a tree, by path: they are no leaves and change what a module computes. Those
+    of Equinox's own layers are left out, since shapes of arrays say as much."""
+    if isinstance(tree, Mapping):
+        tree = list(tree.items())
+    if isinstance(tree, list | tuple):
+        for index, item in enumerate(tree):
+            yield from static(item, f"{path}.{index}")
+    elif isinstance(tree, eqx.Module) and dataclasses.is_dataclass(tree):
+        for field in dataclasses.fields(tree):
+            value, below = getattr(tree, field.name, None), f"{path}.{field.name}"
+            if not field.metadata.get("static"):
+                yield from static(value, below)
+            elif not type(tree).__module__.startswith("equinox."):
+                yield below, _word(value)
+
+
+def _word(value: Any) -> str:
+    """A value as a text that is the same in every process: addresses are not."""
+    if isinstance(value, list | tuple):
+        return f"({', '.join(map(_word, value))})"
+    if callable(value) and not isinstance(value, eqx.Module):
+        inner = inspect.unwrap(value)
+        name = f"{getattr(inner, '__module__', '')}.{getattr(inner, '__qualname__', type(value).__name__)}"
+        typed = [inner] if _typed(value) else []
+        if "<" in name and isinstance(inner, types.FunctionType):  # others have this name too
+            name += f" {inner.__code__.co_code.hex()} {inner.__code__.co_consts!r}"
+        return "\n".join([name, *(_in_cell(one) or unknown() for one in typed)])
+    return repr(value)
 
 
 def _with_names(member: type) -> str | None:

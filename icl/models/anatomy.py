@@ -18,8 +18,8 @@ ARRAYS = (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct)
 
 
 class Anatomy(eqx.Module):
-    """How learners of one structure are taken apart, as one of them says. It may be traced: whether floats are finite is
-    known where they are numbers already."""
+    """How learners of one structure are taken apart, as one of them says. It may be traced: whether floats are finite
+    is known where they are numbers."""
 
     trained: tuple[bool, ...] = eqx.field(static=True)
     keys: tuple[Any, ...] = eqx.field(static=True)

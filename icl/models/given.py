@@ -18,8 +18,8 @@ _MODULES: dict[str, Any] = {}
 
 @ModelConfig.registry.add("given")
 class Given(ModelConfig):
-    """A module passed to `icl.train(model=...)`, known by its class and a hash of its source and initial arrays; without
-    source (typed at a prompt, made by `exec`) it is another learner in every request.
+    """A module passed to `icl.train(model=...)`, known by its class and a hash of its source and initial arrays;
+    without source (typed at a prompt, made by `exec`) it is another one at every request.
 
     The layout is not used: the module reads prompts itself. A run of such a module is opened again, in another
     process, by `icl.load(..., model=module)` with a module of the same class and shapes.
@@ -41,9 +41,8 @@ def remember(module: Any, source: str | None = None) -> Given:
     """The configuration of a module, which stays known in this process. Raises NotAvailable for what cannot be trained:
     anything but an Equinox module that can be called, with parameters, all float32 and none of them NaN."""
     if not isinstance(module, eqx.Module) or not callable(module):
-        kind = module.__name__ if isinstance(module, type) else type(module).__name__
-        made = " class; make one, such as model=Net(key=key)" if isinstance(module, type) else ""
-        raise NotAvailable(f"model: expected an eqx.Module that maps a Prompt to a Prediction, got {kind}{made}")
+        kind = f"the class {module.__name__}; make one" if isinstance(module, type) else type(module).__name__
+        raise NotAvailable(f"model: expected an eqx.Module that maps a Prompt to a Prediction, got {kind}")
     if reason := anatomy.refuses(module):
         raise NotAvailable(f"model: {type(module).__name__} cannot be trained: {reason}")
     source = source or f"{type(module).__name__}@{_digest(module)}"
@@ -52,8 +51,8 @@ def remember(module: Any, source: str | None = None) -> Given:
 
 
 def _digest(module: Any) -> str:
-    """Of the class's source and the arrays, so that other weights or other code are another learner. Without source it
-    is another one every time."""
+    """Of the class's source, the arrays and the static fields, so that other weights or other code are another learner.
+    Without source it is another one every time."""
     code = sources.text(type(module))
     if code is None:
         return sources.unknown()
@@ -61,4 +60,6 @@ def _digest(module: Any) -> str:
     for path, leaf in jax.tree_util.tree_leaves_with_path(module):
         text.update(jax.tree_util.keystr(path).encode())
         text.update(sources.bytes_of(leaf))
+    for path, value in sources.static(module):
+        text.update(f"static {path} {value}".encode())
     return text.hexdigest()[:10]

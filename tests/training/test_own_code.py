@@ -253,6 +253,30 @@ def test_code_in_cells_is_known_with_everything_it_names(monkeypatch):
     assert len({of(1), of(4, scale=2.5), of(5, factor=3)}) == 3
 
 
+class Told(eqx.Module):
+    weight: jax.Array
+    inner: list
+    size: int = eqx.field(static=True)
+    activation: object = jax.nn.relu
+
+    def __call__(self, prompt):
+        return Prediction(mean=self.activation(prompt.xs @ self.weight) * float(self.size))
+
+
+def test_static_fields_and_functions_are_part_of_a_learner():
+    linear = eqx.nn.Linear(2, 1, key=jax.random.key(0))
+
+    def of(size: int = 1, inner: int = 1, activation: object = jax.nn.relu) -> str:
+        return given.remember(Told(jnp.ones(2), [linear, Told(jnp.ones(2), [], inner)], size, activation)).source
+
+    assert of() == of()
+    others = [of(size=2), of(inner=2), of(activation=jax.nn.gelu)]
+    others += [of(activation=lambda x: 2 * x), of(activation=lambda x: 3 * x)]
+    assert len({of(), *others}) == 6
+    assert " at 0x" not in str(sources.bytes_of(jax.nn.relu))
+    assert not list(sources.static(linear))
+
+
 def test_code_in_files_is_known_as_it_was():
     import inspect
 
