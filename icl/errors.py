@@ -13,6 +13,7 @@ from jaxtyping import PRNGKeyArray
 from function_classes.base import FunctionClass, NotAvailable, Prediction, Predictor, Prompt
 from function_classes.fields import as_data
 from function_classes.spaces import Space
+from icl import doors
 from icl.programs import call, compiled, draw, predict
 from icl.references.base import Reference
 from icl.scoring import categorical, log_density, null_error, score, weights
@@ -37,7 +38,8 @@ class Oracle(eqx.Module):
 @dataclasses.dataclass(frozen=True)
 class Errors:
     """`values[metric]` has axes (predictor, seed, prompt, position, step), NaN where `have[metric]` lacks a predictor
-    or it has fewer seeds. `weights` and `null` (squared error of predicting 0) have axes (prompt, position, step)."""
+    or it has fewer seeds. `weights` and `null` (squared error of
+    predicting 0) have axes (prompt, position, step)."""
 
     task: FunctionClass
     predictors: tuple[str, ...]
@@ -60,12 +62,11 @@ class Errors:
         return self.values[metric][self.predictors.index(predictor), : self.seeds[predictor]]
 
 
-def settle(predictor: Predictor, task: FunctionClass, key: PRNGKeyArray) -> Predictor:
-    """A reference calibrated on its own prompts; anything else unchanged. NotAvailable where it does not apply."""
-    if isinstance(predictor, FunctionClass):
-        raise NotAvailable(f"a function class is not a predictor: pass {predictor.name}.bayes")
+def settle(predictor: Any, task: FunctionClass, key: PRNGKeyArray, name: str = "predictor") -> Predictor:
+    """A reference calibrated on its own prompts; the model of a run; anything else unchanged. NotAvailable where it is
+    no predictor, does not apply, or reads other prompts."""
     if not isinstance(predictor, Reference):
-        return predictor
+        return doors.predictor(predictor, task, name)
     reason = predictor.applies(task)
     if reason:
         raise NotAvailable(reason)
@@ -85,7 +86,10 @@ def errors(
     `Oracle` (or `task.oracle`) sees the latent. What is compared with Bayes is there unless bayes_kind is none.
     """
     members = {
-        name: [settle(p, task, key) for p in (given if isinstance(given, Sequence) else [given])]
+        name: [
+            settle(p, task, key, name)
+            for p in (given if isinstance(given, Sequence) and not isinstance(given, str) else [given])
+        ]
         for name, given in predictors.items()
     }
     given = {name: p for name, p in predictors.items() if isinstance(p, Reference)}

@@ -173,6 +173,9 @@ def load(
     if not isinstance(query, str | os.PathLike):
         how = "icl.load('last'), icl.load('depth=4,seed=0') or icl.load(path)"
         raise NotAvailable(f"load: expected a text or a path that names a run, got {query!r}; say {how}")
+    if not isinstance(query, str):
+        below = Path(root) / query
+        query = below if below.exists() and not Path(query).exists() else query
     run = Run(find(root, query) if isinstance(query, str) else RunDirectory.open(query))
     if task is not None:
         custom.open_with(task, str(run.directory.config["task"].get("name", "")))

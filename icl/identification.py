@@ -12,7 +12,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.base import FunctionClass, NotAvailable, Prediction, Predictor, Prompt
 from function_classes.spaces import Space, Symbols
+from icl import doors
 from icl.errors import CALIBRATION, chunks, run, settle
 from icl.evaluation import CLIP, normalize
 from icl.programs import compiled, draw
@@ -109,14 +110,19 @@ class Identification:
         return Table.from_rows(rows, notes=(self.sentence(),))
 
 
-def identify(predictor: Predictor, task: FunctionClass, *, key: PRNGKeyArray, prompts: int = 1024) -> Identification:
-    """Fits every family that applies on the prompts of `task.batch(key, prompts)` and compares all references.
+def identify(
+    predictor: Any, task: FunctionClass | None = None, *, key: PRNGKeyArray, prompts: int = 1024
+) -> Identification:
+    """Fits every family that applies on the prompts of `task.batch(key, prompts)` and compares all references. Of a
+    `Run` the model is identified, without `task` on its own class.
 
     Parameters: a grid, a finer grid around its best, then a parabola in the logarithm; intervals refit on every
     bootstrap resample of prompts. A reference cannot be told apart from the predictor's nearest when the paired
     bootstrap interval of the difference of their distances reaches 0; there, a member of a family is fitted on one half
     of the prompts and compared on the other, so that having been fitted is no advantage.
     """
+    doors.key(key)
+    prompts, task = doors.count(prompts, "prompts", doors.FEWEST), doors.of_run(predictor, task)
     subject = settle(predictor, task, key)
     compare = _Comparison(task, key, prompts, subject)
     distances = {name: compare.to(settle(r, task, key)) for name, r in standard(task).items()}

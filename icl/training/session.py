@@ -8,9 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+import numpy as np
+
 from function_classes import plain
-from function_classes.base import FunctionClass
+from function_classes.base import FunctionClass, NotAvailable
 from function_classes.fields import ConfigError, Problem
+from icl import doors
 from icl.config import Config
 from icl.handle import DEFAULT_ROOT, Run
 from icl.models import given
@@ -64,13 +68,18 @@ def train(
     Raises Diverged when training diverges, StorageError when the disk refuses; after Ctrl-C the run is checkpointed
     and KeyboardInterrupt raised.
     """
+    if config is not None and not isinstance(config, Config):
+        raise NotAvailable(f"config: {_no_config(config)}")
     if config is not None and (task is not None or model is not None):
         raise ConfigError([Problem("config", "give either a configuration or task= and model=, not both")])
     if config is None:
         if task is None:
             raise ConfigError([Problem("task", "missing: icl.train(config) or icl.train(task=...)")])
+        doors.task(task)
         if model is not None:
-            settings = {"model": plain.dump(given.remember(model))} | settings
+            remembered = given.remember(model)
+            doors.predictor(model, task, "model")
+            settings = {"model": plain.dump(remembered)} | settings
         config = Config.create(task, **settings)
     elif settings:
         config = config.change(**settings)
@@ -87,7 +96,7 @@ def train(
 
 def sweep(
     config: Config,
-    grid: Mapping[str, Iterable[Any]],
+    grid: Mapping[str, Any],
     *,
     root: str | os.PathLike[str] = DEFAULT_ROOT,
     name: str | None = None,
@@ -95,7 +104,7 @@ def sweep(
 ) -> tuple[Run, ...]:
     """Trains every combination of a grid's values, by path: `sweep(config, {"model.depth": [1, 2], "seed": range(3)})`.
 
-    Members that differ in seeds, rates and other float fields only train as one program.
+    One value need not be a list. Members that differ in seeds, rates and other float fields only train as one program.
     """
     session = run_all(expand(config, grid), root=root, name=name, watch=watch, leave=False)
     if session.outcome.interrupted is not None:
@@ -103,11 +112,36 @@ def sweep(
     return session.runs
 
 
-def expand(config: Config, grid: Mapping[str, Iterable[Any]]) -> list[Config]:
+def _no_config(value: Any) -> str:
+    """What was given in place of a configuration, and what to write."""
+    if isinstance(value, str):
+        return f"expected a configuration, got the text {value!r}; write icl.Config.create({value!r})"
+    if isinstance(value, FunctionClass):
+        return f"expected a configuration, got the function class {value.name}; write icl.train(task=...)"
+    return f"expected a configuration, got {type(value).__name__}; write icl.Config.create('linear-regression')"
+
+
+def _values(values: Any) -> list[Any]:
+    """The values of one path of a grid. A text, a number or a table of settings is one value."""
+    if isinstance(values, str | Mapping) or not isinstance(values, Iterable) or getattr(values, "shape", None) == ():
+        return [values]
+    return [
+        value.item() if isinstance(value, np.ndarray | jax.Array) and not value.shape else value for value in values
+    ]
+
+
+def expand(config: Config, grid: Mapping[str, Any]) -> list[Config]:
     """The configurations of a grid, the last path varying fastest. Raises ConfigError for every invalid member."""
-    paths = list(grid)
-    configs, problems = [], []
-    for values in itertools.product(*(list(grid[path]) for path in paths)):
+    if not isinstance(config, Config):
+        raise NotAvailable(f"config: {_no_config(config)}")
+    if not isinstance(grid, Mapping):
+        raise NotAvailable(f"grid: expected paths and their values, {{'model.depth': [1, 2]}}, got {doors.say(grid)}")
+    paths, columns = list(grid), [_values(values) for values in grid.values()]
+    configs, problems = (
+        [],
+        [Problem(path, "no values") for path, column in zip(paths, columns, strict=True) if not column],
+    )
+    for values in itertools.product(*columns):
         try:
             configs.append(config.change(**dict(zip(paths, values, strict=True))))
         except ConfigError as error:
