@@ -38,7 +38,7 @@ class Oracle(eqx.Module):
 @dataclasses.dataclass(frozen=True)
 class Errors:
     """`values[metric]` has axes (predictor, seed, prompt, position, step), NaN where `have[metric]` lacks a predictor
-    or it has fewer seeds. `weights` and `null` (squared error of
+    or it has fewer seeds. `oracles` are the predictors that know the task. `weights` and `null` (squared error of
     predicting 0) have axes (prompt, position, step)."""
 
     task: FunctionClass
@@ -49,6 +49,7 @@ class Errors:
     weights: np.ndarray
     null: np.ndarray | None
     found: dict[str, Any]
+    oracles: tuple[str, ...] = ()
 
     @property
     def space(self) -> Space:
@@ -105,7 +106,8 @@ def errors(
     weight = np.concatenate([w for w, _ in common])[:prompts]
     nulls = [n for _, n in common if n is not None]
     null = np.concatenate(nulls)[:prompts] if nulls else None
-    return Errors(task, tuple(members), seeds, values, have, weight, null, found)
+    oracles = tuple(name for name, group in members.items() if any(map(is_oracle, group)))
+    return Errors(task, tuple(members), seeds, values, have, weight, null, found, oracles)
 
 
 def chunks(task: FunctionClass, key: PRNGKeyArray, prompts: int):

@@ -15,7 +15,7 @@ from jaxtyping import PRNGKeyArray
 
 from function_classes.base import FunctionClass
 from function_classes.spaces import Real, Signs
-from icl import doors, prng
+from icl import better, doors, prng
 from icl.errors import Errors, chunks, errors, run, settle
 from icl.errors import Oracle as Oracle
 from icl.programs import compiled
@@ -238,10 +238,25 @@ def _medians(values: np.ndarray, _: bool) -> Summary:
                 yield seed, -1, suffix, prompts, (float(value), float(low), float(high))
 
 
+def better_than_bayes(result: Errors) -> dict[str, str]:
+    """What is said of every predictor that is better than exact Bayes beyond chance; oracles know the task."""
+    if not result.task.bayes_kind.exact or "excess" not in result.values:
+        return {}
+    names = [name for name in result.have["excess"] if name not in result.oracles]
+    scale = 0.0 if result.null is None else np.nan_to_num(null_risk(result))
+    said = {}
+    for name in names:
+        # Seeds share their prompts: their mean is one loss per prompt.
+        losses = {"excess": result.of("excess", name).mean(0)}
+        if sentence := better.of_losses(losses, result.weights, scale, result.space, len(names)):
+            said[name] = sentence
+    return said
+
+
 def _notes(result: Errors) -> tuple[str, ...]:
     kind, detail, error = result.task.bayes_kind
     if kind == "exact":
-        return ()
+        return tuple(f"{name}: {sentence}" for name, sentence in better_than_bayes(result).items())
     if kind == "none":
         return (f"no distance or excess: {result.task.name} has no Bayes predictor ({detail})",)
     return (f"distance and excess are against Bayes by {kind} ({detail}; error {error})",)
