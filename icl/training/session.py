@@ -22,7 +22,7 @@ from icl.runs import provenance
 from icl.runs.directory import RunDirectory, State, check_name
 from icl.runs.errors import Busy, Diverged, RunError
 from icl.signals import Interruption, interruptible
-from icl.training import memory, packs, placing
+from icl.training import inspection, memory, packs, placing
 from icl.training.branching import extend as extend
 from icl.training.branching import fork as fork
 from icl.training.engine import Program
@@ -171,6 +171,8 @@ def run_all(
     if reasons := provenance.refusals():
         raise ConfigError([Problem("jax", reason) for reason in reasons])
     memory.check(configs)
+    if directories is None:
+        inspection.inspect(configs)
     with interruptible(leave) as interruption:
         if directories is None:
             places, created = placing.find(configs, Path(root), name, fresh)
