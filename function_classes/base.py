@@ -18,7 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Shaped
 
+from function_classes import doors
 from function_classes.fields import Fields, as_data
+from function_classes.problems import NotAvailable as NotAvailable
 from function_classes.registry import Registry
 from function_classes.spaces import Nothing, Signs, Space, Symbols
 
@@ -101,10 +103,6 @@ class BayesKind(NamedTuple):
         return self.kind == "exact"
 
 
-class NotAvailable(ValueError):
-    """Something was asked of an object that does not have it; the message says why and what would work."""
-
-
 class FunctionClass(Fields):
     """A law over functions and over prompts that show them, with the predictor that is optimal under it.
 
@@ -117,6 +115,12 @@ class FunctionClass(Fields):
     # The one line that a reader of its sheet should take from it.
     lesson: ClassVar[str] = ""
     points: int
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        for name in ("bayes", "oracle", "log_predictive"):
+            if name in cls.__dict__:
+                setattr(cls, name, doors.reading_prompts(cls.__dict__[name]))
 
     @property
     def x_space(self) -> Space:
@@ -206,25 +210,30 @@ class FunctionClass(Fields):
 
     def sample(self, key: PRNGKeyArray) -> Prompt:
         """A prompt about a fresh task."""
+        doors.key(key)
         task, prompt = jax.random.split(key)
         return self.sample_prompt(self.sample_latent(task), prompt)
 
     def batch(self, key: PRNGKeyArray, n: int) -> Prompt:
         """`n` prompts, each about its own task, stacked along a new first axis. Prompt i depends on (key, i) alone.
         One compiled program draws them, for all values of the class's float fields."""
-        return _batch(as_data(self), key, n)
+        doors.key(key)
+        return _batch(as_data(self), key, doors.count(n, "n"))
 
     def bayes(self, prompt: Prompt) -> Prediction:
         """The posterior predictive under this very generator. The length comes from the prompt."""
         raise NotAvailable(f"{self.name} has no Bayes predictor: {self.bayes_kind.detail}")
 
+    @doors.reading_prompts
     def oracle(self, prompt: Prompt) -> Prediction:
         """The prediction of one who knows the task: E[y | latent, x]. Needs the prompt's latent."""
+        doors.latent(self, prompt)
         values = self.evaluate(prompt.latent, prompt.xs)
         if isinstance(self.y_space, Symbols):
             return Prediction(log_probs=jnp.log(self.y_space.encode(values)))
         return Prediction(mean=values)
 
+    @doors.reading_prompts
     def log_predictive(self, prompt: Prompt) -> Float[Array, "P *s"]:
         """log p(y_k | x_0..x_k, y_<k) of what is shown, in nats. Sums to the log evidence."""
         if not isinstance(self.y_space, Symbols | Signs):

@@ -78,7 +78,7 @@ def _filter(
 def _filter_jvp(
     weights: bool, primals: tuple[Array, ...], tangents: tuple[Array, ...]
 ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-    exact = jax.jvp(lambda *model: _part(rotate_filter(*model, weights), weights), primals, tangents)[1]
+    exact = jax.jvp(lambda *model: _part(rotate_filter(*model, weights=weights), weights), primals, tangents)[1]
     return _filter(weights, *primals), exact
 
 

@@ -35,6 +35,10 @@ class ConfigError(ValueError):
         return ConfigError(Problem(join(path, p.path), p.message) for p in self.problems)
 
 
+class NotAvailable(ValueError):
+    """Something was asked of an object that does not have it; the message says why and what would work."""
+
+
 def join(*parts: str) -> str:
     return ".".join(part for part in parts if part)
 

@@ -148,11 +148,11 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure a run on its own class, on a shifted one, or on another, whose fields are flags as in `icl run`."""
-    from icl.console import options, reading
+    from icl.console import evaluating, options
 
     chosen, words = options.split(name, context.args)
     fields, where = options.pairs(words, ["--on", "--shift", "--set"]), (chosen or "last", out, on, shift or [])
-    typer.echo(reading.evaluate(*where, points, loops, prompts, csv, as_json, references, fields))
+    typer.echo(evaluating.evaluate(*where, points, loops, prompts, csv, as_json, references, fields))
 
 
 @app.command()

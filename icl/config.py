@@ -13,7 +13,7 @@ from function_classes import fields, plain
 from function_classes.base import FunctionClass
 from function_classes.fields import ConfigError, Fields, Problem, nearest, setting
 from function_classes.problems import NESTING, shown, too_deep
-from icl import deriving, presets
+from icl import custom, deriving, presets
 from icl.deriving import name_of as name_of
 from icl.layouts import Layout, Signature
 from icl.models.base import ModelConfig
@@ -131,7 +131,7 @@ class Config(Fields):
         """
         tree: dict[str, Any] = presets.find(preset) if preset else {}
         if task is not None:
-            value = plain.dump(task) if isinstance(task, FunctionClass) else task
+            value = plain.dump(custom.named(task)) if isinstance(task, FunctionClass) else task
             given = {"name": value} if isinstance(value, str) else dict(value)
             if tree.get("task", {}).get("name") != given["name"]:
                 tree["task"] = given

@@ -1,5 +1,6 @@
 """Code of the user: a Python file named on the command line. Nothing found in a run or a configuration is imported."""
 
+import dataclasses
 import hashlib
 import importlib.abc
 import importlib.util
@@ -8,8 +9,10 @@ import sys
 import traceback
 from pathlib import Path
 
-from function_classes.base import FunctionClass
+from function_classes.base import FunctionClass, NotAvailable
 from function_classes.fields import ConfigError, Problem, nearest
+from icl import sources
+from icl.sources import is_unknown
 
 _files: set[str] = set()
 
@@ -51,13 +54,53 @@ def blame(error: BaseException) -> str | None:
 
 
 def register(member: type[FunctionClass], digest: str | None = None) -> str:
-    """The name of a class outside the registry, registered on first use: its own name and a hash of its source."""
+    """The name of a class outside the registry, registered on first use: its own name and a hash of its source. A class
+    without source has another name at every call, so that no run of it is ever taken for another one."""
     known = FunctionClass.registry
-    if member.name and member.name in known and known.find(member.name) is member:
+    if member.name and member.name in known and known.find(member.name) is member and not is_unknown(member.name):
         return member.name
-    digest = digest or hashlib.sha256(inspect.getsource(member).encode()).hexdigest()[:10]
-    known.add(f"{member.__name__}@{digest}")(member)
-    return member.name
+    if digest is None and (text := sources.text(member)) is not None:
+        digest = hashlib.sha256(text.encode()).hexdigest()[:10]
+    if digest is not None:
+        known.add(f"{member.__name__}@{digest}")(member)
+        return member.name
+    return known_as(member, f"{member.__name__}@{sources.unknown()}")
+
+
+def known_as(member: type[FunctionClass], name: str) -> str:
+    """Registers a class under one more name, by which its own does not change."""
+    words = {"__module__": member.__module__, "__qualname__": member.__qualname__, "__doc__": member.__doc__}
+    FunctionClass.registry.add(name)(type(member.__name__, (member,), words))
+    return name
+
+
+def named(task: FunctionClass) -> FunctionClass:
+    """The same class with everything in it that the registry does not know registered (`register`)."""
+    cls, values = type(task), {}
+    if not (cls.name in cls.registry and cls.registry.find(cls.name) is cls and not is_unknown(cls.name)):
+        cls = FunctionClass.registry.find(register(cls))
+    for field in dataclasses.fields(task):
+        value = getattr(task, field.name)
+        several = isinstance(value, tuple) and any(isinstance(one, FunctionClass) for one in value)
+        if several:
+            value = tuple(named(one) if isinstance(one, FunctionClass) else one for one in value)
+        values[field.name] = named(value) if isinstance(value, FunctionClass) else value
+    same = cls is type(task) and all(values[name] is getattr(task, name) for name in values)
+    return task if same else cls(**values)
+
+
+def open_with(member: type[FunctionClass], recorded: str) -> None:
+    """Makes the class of a run known by the name that its configuration has. Raises NotAvailable for another class,
+    or one that has changed since."""
+    if not inspect.isclass(member) or not issubclass(member, FunctionClass):
+        raise NotAvailable(f"task: expected the function class itself (such as Cubic), got {member!r}")
+    if not is_unknown(recorded):
+        if (found := register(member)) != recorded:
+            raise NotAvailable(f"task: the run was trained on {recorded}, and this is {found}: its code has changed")
+    elif recorded.partition("@")[0] != member.__name__:
+        raise NotAvailable(f"task: the run was trained on {recorded}, and this is {member.__name__}")
+    elif recorded not in FunctionClass.registry:
+        known_as(member, recorded)
 
 
 def resolve(word: str) -> str:

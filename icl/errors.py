@@ -13,6 +13,7 @@ from jaxtyping import PRNGKeyArray
 from function_classes.base import FunctionClass, NotAvailable, Prediction, Predictor, Prompt
 from function_classes.fields import as_data
 from function_classes.spaces import Space
+from icl import doors
 from icl.programs import call, compiled, draw, predict
 from icl.references.base import Reference
 from icl.scoring import categorical, log_density, null_error, score, weights
@@ -37,7 +38,8 @@ class Oracle(eqx.Module):
 @dataclasses.dataclass(frozen=True)
 class Errors:
     """`values[metric]` has axes (predictor, seed, prompt, position, step), NaN where `have[metric]` lacks a predictor
-    or it has fewer seeds. `weights` and `null` (squared error of predicting 0) have axes (prompt, position, step)."""
+    or it has fewer seeds. `oracles` are the predictors that know the task. `weights` and `null` (squared error of
+    predicting 0) have axes (prompt, position, step)."""
 
     task: FunctionClass
     predictors: tuple[str, ...]
@@ -47,6 +49,7 @@ class Errors:
     weights: np.ndarray
     null: np.ndarray | None
     found: dict[str, Any]
+    oracles: tuple[str, ...] = ()
 
     @property
     def space(self) -> Space:
@@ -60,12 +63,11 @@ class Errors:
         return self.values[metric][self.predictors.index(predictor), : self.seeds[predictor]]
 
 
-def settle(predictor: Predictor, task: FunctionClass, key: PRNGKeyArray) -> Predictor:
-    """A reference calibrated on its own prompts; anything else unchanged. NotAvailable where it does not apply."""
-    if isinstance(predictor, FunctionClass):
-        raise NotAvailable(f"a function class is not a predictor: pass {predictor.name}.bayes")
+def settle(predictor: Any, task: FunctionClass, key: PRNGKeyArray, name: str = "predictor") -> Predictor:
+    """A reference calibrated on its own prompts; the model of a run; anything else unchanged. NotAvailable where it is
+    no predictor, does not apply, or reads other prompts."""
     if not isinstance(predictor, Reference):
-        return predictor
+        return doors.predictor(predictor, task, name)
     reason = predictor.applies(task)
     if reason:
         raise NotAvailable(reason)
@@ -88,7 +90,10 @@ def errors(
 
     check_prompts(task, prompts)
     members = {
-        name: [settle(p, task, key) for p in (given if isinstance(given, Sequence) else [given])]
+        name: [
+            settle(p, task, key, name)
+            for p in (given if isinstance(given, Sequence) and not isinstance(given, str) else [given])
+        ]
         for name, given in predictors.items()
     }
     given = {name: p for name, p in predictors.items() if isinstance(p, Reference)}
@@ -104,7 +109,8 @@ def errors(
     weight = np.concatenate([w for w, _ in common])[:prompts]
     nulls = [n for _, n in common if n is not None]
     null = np.concatenate(nulls)[:prompts] if nulls else None
-    return Errors(task, tuple(members), seeds, values, have, weight, null, found)
+    oracles = tuple(name for name, group in members.items() if any(map(is_oracle, group)))
+    return Errors(task, tuple(members), seeds, values, have, weight, null, found, oracles)
 
 
 def chunks(task: FunctionClass, key: PRNGKeyArray, prompts: int):

@@ -6,16 +6,16 @@ Averages over positions and rankings use `clipped_squared_error`: least squares 
 k = dim - 1, dim, dim + 1, so errors are cut at ten times the null risk of the position, for all predictors alike.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args
 
 import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from function_classes.base import FunctionClass, Predictor
+from function_classes.base import FunctionClass
 from function_classes.spaces import Real, Signs
-from icl import prng
+from icl import better, doors, prng
 from icl.errors import Errors, chunks, errors, run, settle
 from icl.errors import Oracle as Oracle
 from icl.programs import compiled
@@ -33,7 +33,7 @@ TEXTS = 2048
 
 
 def evaluate(
-    predictors: Mapping[str, Predictor | Sequence[Predictor]],
+    predictors: Mapping[str, Any],
     task: FunctionClass,
     *,
     key: PRNGKeyArray,
@@ -41,6 +41,8 @@ def evaluate(
     normalization: Normalization = "auto",
 ) -> Table:
     """A long table of every metric of every predictor at every scored position, and averaged (position -1).
+
+    `predictors` go by name, each alone or as a list of seeds; a `Run` stands for its model.
 
     Numbers: squared_error, clipped_squared_error, median_squared_error, and where the class has a Bayes predictor
     distance (squared, to its mean) and excess (paired squared error minus that of Bayes); nll where the predictor has a
@@ -56,7 +58,9 @@ def evaluate(
     Medians: the exact interval by ranks; averaged over positions its ends are averaged, which is conservative. Raises
     NotAvailable for a reference that does not apply.
     """
-    return reduce(errors(predictors, task, key=key, prompts=prompts), normalization)
+    doors.key(key)
+    prompts, task = doors.count(prompts, "prompts", doors.FEWEST), doors.task(task)
+    return reduce(errors(doors.predictors(predictors), task, key=key, prompts=prompts), normalization)
 
 
 def reduce(result: Errors, normalization: Normalization = "auto") -> Table:
@@ -76,9 +80,11 @@ def reduce(result: Errors, normalization: Normalization = "auto") -> Table:
     return Table.from_rows(rows, found=result.found, notes=_notes(result))
 
 
-def distance(a: Predictor, b: Predictor, task: FunctionClass, *, key: PRNGKeyArray, prompts: int = 1024) -> Interval:
+def distance(a: Any, b: Any, task: FunctionClass, *, key: PRNGKeyArray, prompts: int = 1024) -> Interval:
     """Mean over prompts and scored positions of |a - b|^2, or KL(a || b) in nats, with its interval; not normalized."""
-    a, b = settle(a, task, key), settle(b, task, key)
+    doors.key(key)
+    prompts, task = doors.count(prompts, "prompts", doors.FEWEST), doors.task(task)
+    a, b = settle(a, task, key, "a"), settle(b, task, key, "b")
     parts = [_apart(run(a, batch), run(b, batch), batch.hide(), task) for batch in chunks(task, key, prompts)]
     gaps = np.concatenate([np.asarray(gap) for gap, _ in parts])[:prompts]
     weight = np.concatenate([np.asarray(w) for _, w in parts])[:prompts]
@@ -232,10 +238,25 @@ def _medians(values: np.ndarray, _: bool) -> Summary:
                 yield seed, -1, suffix, prompts, (float(value), float(low), float(high))
 
 
+def better_than_bayes(result: Errors) -> dict[str, str]:
+    """What is said of every predictor that is better than exact Bayes beyond chance; oracles know the task."""
+    if not result.task.bayes_kind.exact or "excess" not in result.values:
+        return {}
+    names = [name for name in result.have["excess"] if name not in result.oracles]
+    scale = 0.0 if result.null is None else np.nan_to_num(null_risk(result))
+    said = {}
+    for name in names:
+        # Seeds share their prompts: their mean is one loss per prompt.
+        losses = {"excess": result.of("excess", name).mean(0)}
+        if sentence := better.of_losses(losses, result.weights, scale, result.space, len(names)):
+            said[name] = sentence
+    return said
+
+
 def _notes(result: Errors) -> tuple[str, ...]:
     kind, detail, error = result.task.bayes_kind
     if kind == "exact":
-        return ()
+        return tuple(f"{name}: {sentence}" for name, sentence in better_than_bayes(result).items())
     if kind == "none":
         return (f"no distance or excess: {result.task.name} has no Bayes predictor ({detail})",)
     return (f"distance and excess are against Bayes by {kind} ({detail}; error {error})",)

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from function_classes.base import FunctionClass
+from function_classes.base import FunctionClass, NotAvailable
 from function_classes.fields import ConfigError
 from function_classes.problems import shown
+from icl import custom, sources
 from icl.config import Config
 from icl.models import given
-from icl.models.base import Learner
 from icl.runs import checkpoints, metrics
 from icl.runs.directory import RunDirectory, State
 from icl.runs.errors import Incompatible, NotARun, NotFound
@@ -51,7 +51,7 @@ class Run:
         except ConfigError as error:
             reason = "; ".join(map(str, error.problems))
             if "@" in str(self.directory.config.get("task")):
-                reason += "; for a class of your own: icl --plugin my_task.py ..."
+                reason += "; for a class of your own: icl --plugin my_task.py ..., or icl.load(..., task=Cubic)"
             raise NotARun(self.path / "config.json", f"is no configuration of this version: {reason}") from None
 
     @property
@@ -61,6 +61,11 @@ class Run:
     @property
     def seed(self) -> int:
         return self.config.seed
+
+    @property
+    def source_known(self) -> bool:
+        """Whether the code of its class and learner is known, so that the same request returns this run."""
+        return not sources.is_unknown(self.directory.config)
 
     @property
     def state(self) -> State:
@@ -113,7 +118,7 @@ class Run:
         return f"train it from its newest intact checkpoint: icl resume {self.path.name}"
 
     @functools.cached_property
-    def model(self) -> Learner:
+    def model(self) -> Any:
         """The trained predictor at `step`. Raises NotARun for a checkpoint that is damaged or of another shape."""
         program, wanted = loader(self.config)
         try:
@@ -122,7 +127,7 @@ class Run:
             raise
         except NotARun as error:
             raise NotARun(error.path, f"{error.reason}; {self._remedy}") from None
-        return program.learner(state.params)
+        return program.learner(state.params, state.constants)
 
     @property
     def parameters(self) -> int:
@@ -152,12 +157,29 @@ def loader(config: Config) -> tuple[Program, Any]:
     return program, skeleton(program, program.data([config]))
 
 
-def load(query: str = "last", root: str | os.PathLike[str] = DEFAULT_ROOT, *, model: Any = None) -> Run:
+def load(
+    query: Any = "last",
+    root: str | os.PathLike[str] = DEFAULT_ROOT,
+    *,
+    model: Any = None,
+    task: type[FunctionClass] | None = None,
+) -> Run:
     """The run named by `last`, a path, a unique prefix, its name, or a query such as "depth=4,seed=0".
 
-    `model` is needed for a run whose learner was a module of your own, trained in another process.
+    A run of your own code that was trained in another process needs that code again: `model`, a module of the same
+    class and shapes, or `task`, the function class.
     """
-    run = Run(find(root, query))
+    if isinstance(query, Run):
+        return query
+    if not isinstance(query, str | os.PathLike):
+        how = "icl.load('last'), icl.load('depth=4,seed=0') or icl.load(path)"
+        raise NotAvailable(f"load: expected a text or a path that names a run, got {query!r}; say {how}")
+    if not isinstance(query, str):
+        below = Path(root) / query
+        query = below if below.exists() and not Path(query).exists() else query
+    run = Run(find(root, query) if isinstance(query, str) else RunDirectory.open(query))
+    if task is not None:
+        custom.open_with(task, str(run.directory.config["task"].get("name", "")))
     if model is not None:
         given.remember(model, str(run.directory.config["model"].get("source", "")))
     return run

@@ -12,7 +12,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,12 +20,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.base import FunctionClass, NotAvailable, Prediction, Predictor, Prompt
 from function_classes.spaces import Space, Symbols
-from icl.errors import CALIBRATION, chunks, run, settle
+from icl import better, doors
+from icl.errors import CALIBRATION, chunks, is_oracle, run, settle
 from icl.evaluation import CLIP, normalize
 from icl.programs import compiled, draw
 from icl.references import Reference, explain, names, standard
 from icl.resampling import Interval, apply, limits, mean_interval, resamples, weighted
-from icl.scoring import categorical, divergence, null_error, weights
+from icl.scoring import categorical, divergence, null_error, score, weights
 from icl.tables import Table
 
 RESOLUTION = 1e-6
@@ -65,7 +66,8 @@ class Fit:
 @dataclasses.dataclass(frozen=True)
 class Identification:
     """What `identify` found. Distances are divided as `normalization` says; `distances` has every standard reference,
-    Bayes where the class has it, and the best member of every family."""
+    Bayes where the class has it, and the best member of every family. `finding` says that the predictor is better than
+    exact Bayes, which nobody is (`icl.better`)."""
 
     families: tuple[Fit, ...]
     distances: dict[str, Interval]
@@ -74,6 +76,7 @@ class Identification:
     normalization: str
     prompts: int
     not_applicable: dict[str, str]
+    finding: str | None = None
 
     def sentence(self) -> str:
         """One plain sentence: what is closest, what the families say, what cannot be told apart."""
@@ -93,6 +96,7 @@ class Identification:
             reasons = "; ".join(sorted(set(self.not_applicable.values())))
             parts.append(f"no continuous family of references applies here ({reasons})")
         parts.append(f"cannot be told apart from: {', '.join(self.alike) if self.alike else 'nothing else'}")
+        parts += [] if self.finding is None else [self.finding]
         return "; ".join(parts) + f" ({self.prompts} prompts)."
 
     __str__ = sentence
@@ -109,14 +113,19 @@ class Identification:
         return Table.from_rows(rows, notes=(self.sentence(),))
 
 
-def identify(predictor: Predictor, task: FunctionClass, *, key: PRNGKeyArray, prompts: int = 1024) -> Identification:
-    """Fits every family that applies on the prompts of `task.batch(key, prompts)` and compares all references.
+def identify(
+    predictor: Any, task: FunctionClass | None = None, *, key: PRNGKeyArray, prompts: int = 1024
+) -> Identification:
+    """Fits every family that applies on the prompts of `task.batch(key, prompts)` and compares all references. Of a
+    `Run` the model is identified, without `task` on its own class.
 
     Parameters: a grid, a finer grid around its best, then a parabola in the logarithm; intervals refit on every
     bootstrap resample of prompts. A reference cannot be told apart from the predictor's nearest when the paired
     bootstrap interval of the difference of their distances reaches 0; there, a member of a family is fitted on one half
     of the prompts and compared on the other, so that having been fitted is no advantage.
     """
+    doors.key(key)
+    prompts, task = doors.count(prompts, "prompts", doors.FEWEST), doors.of_run(predictor, task)
     subject = settle(predictor, task, key)
     compare = _Comparison(task, key, prompts, subject)
     distances = {name: compare.to(settle(r, task, key)) for name, r in standard(task).items()}
@@ -140,7 +149,11 @@ def identify(predictor: Predictor, task: FunctionClass, *, key: PRNGKeyArray, pr
     divisor = float(divisors[-1])
     intervals = {name: _divide(mean_interval(values, compare.draws), divisor) for name, values in distances.items()}
     fits = [dataclasses.replace(fit, distance=_divide(fit.distance, divisor)) for fit in fits]
-    return Identification(tuple(fits), intervals, nearest, tuple(alike), unit, prompts, reasons)
+    finding = None
+    if bayes is not None and task.bayes_kind.exact and not is_oracle(subject):
+        losses = score(compare.subject, compare.batch, bayes, task.y_space, task.steps)
+        finding = better.of_losses(losses, compare.weight, np.asarray(compare.clip) / CLIP, task.y_space)
+    return Identification(tuple(fits), intervals, nearest, tuple(alike), unit, prompts, reasons, finding)
 
 
 class Fitted(NamedTuple):

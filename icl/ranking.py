@@ -162,7 +162,7 @@ def _excess(mixer: MixerConfig, task: str, width: int, seeds: int, steps: int) -
     state = program.chunk(program.start(data), 0, steps, data)
     law = configs[0].task
     for member in range(seeds):
-        learner = program.learner(jax.tree.map(lambda leaf: leaf[member], state.params))  # noqa: B023
+        learner = program.learner(*jax.tree.map(lambda leaf: leaf[member], (state.params, state.constants)))  # noqa: B023
         found = evaluate({"model": learner}, law, key=prng.stream(0, "evaluation"), prompts=PROMPTS)
         rows = found.where(predictor="model", metric="excess", position=-1)
         yield float(rows.columns["value"][0])

@@ -94,6 +94,7 @@ def summarise(run: Run, table: Table, identification: Identification) -> str:
         *([] if teacher is None else [f"trained to imitate {teacher.label}, the row teacher, and not the labels"]),
         str(Table.from_rows([tuple(r.values()) for r in table.where(position=-1, seed=-1, metric=shown).rows])),
         *(notes if error == "clipped_squared_error" else []),
+        *table.notes,
         "",
         f"The trained model is {identification.sentence()}",
     ]

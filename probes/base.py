@@ -11,13 +11,15 @@ from function_classes.base import FunctionClass, NotAvailable
 from function_classes.fields import Fields
 from function_classes.registry import Registry
 from function_classes.spaces import Real
-from icl import style
+from icl import doors, style
 from icl.models import Learner
 from icl.runs import atomic
 from icl.tables import COLUMNS, Table
 
 # Positive values that span more than this factor are drawn on a logarithmic axis.
 WIDE = 30.0
+# Prompts of a probe: fewer make no interval.
+FEWEST = 8
 
 
 class ProbeResult:
@@ -149,9 +151,9 @@ class Probe(Fields):
         task = getattr(subject, "task", None) if task is None else task
         if task is None:
             raise NotAvailable(f"{self.name}: give task=..., since {type(subject).__name__} is no run")
-        if prompts < 8:
-            raise NotAvailable(f"{self.name}: needs at least 8 prompts for an interval, got {prompts}")
-        predictor = subject.model if hasattr(subject, "directory") else subject
+        doors.key(key)
+        prompts, task = doors.count(prompts, "prompts", FEWEST), doors.task(task)
+        predictor = doors.predictor(subject, task)
         reason = self.reason(predictor, task)
         if reason is not None:
             raise NotAvailable(f"{self.name}: {reason}")

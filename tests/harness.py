@@ -5,57 +5,18 @@ references and trained models pass through the same code.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.stats
 
 from function_classes import Prediction, Prompt, Real, Signs
+from icl.better import Verdict as Verdict
+from icl.better import beats_bayes as beats_bayes
 
 Predict = Callable[[Prompt], Any]
 HUGE = {"f": 1e30, "i": 1_000_000}
-
-
-class Verdict(NamedTuple):
-    """Whether the candidate is better somewhere, how surely, and where (position P stands for the mean)."""
-
-    beats: bool
-    p_value: float
-    position: int
-
-
-def beats_bayes(candidate: np.ndarray, bayes: np.ndarray, level: float = 1e-3, nats: bool = False) -> Verdict:
-    """Is the candidate's loss below exact Bayes' at any position, or on average? Paired by prompt, one-sided.
-
-    Arguments (N, ...): losses of N prompts. Per position, t = sqrt(N) mean(d) / sd(d) with d = bayes - candidate; the
-    least p-value, times the number of positions plus one (Bonferroni), is compared with `level`.
-    Power: an advantage of delta standard deviations of d is found with probability 0.99 when
-    delta sqrt(N) >= z(1 - level / (P + 1)) + z(0.99); at N = 2048, P = 16, level 1e-3 that is delta = 0.14.
-    With `nats`, losses are -log p of what was seen. Then E exp(d) <= 1 for every candidate, so sum(d) over the prompts
-    exceeds c with probability at most exp(-c), and the p-value is at least that: a candidate that gains a little on
-    all prompts seen and would lose much on a rare one has shown nothing, whatever t says.
-    An infinite loss of the candidate decides against it at its position, one of Bayes alone decides for it.
-    """
-    n = len(bayes)
-    losses = [np.asarray(a, np.float64).reshape(n, -1) for a in (candidate, bayes)]
-    candidate, bayes = (np.concatenate([a, a.mean(1, keepdims=True)], 1) for a in losses)
-    if np.isnan(candidate).any() or np.isnan(bayes).any():
-        raise ValueError("losses must not be NaN")
-    lost = (np.isinf(candidate) & (candidate != bayes)).any(0)
-    won = (np.isinf(bayes) & (candidate != bayes)).any(0) & ~lost
-    settled = lost | won
-    gain = np.where(settled[None, :] | (candidate == bayes), 0.0, bayes - np.where(settled[None, :], 0.0, candidate))
-    mean, spread = gain.mean(0), gain.std(0, ddof=1)
-    t = np.divide(np.sqrt(n) * mean, spread, out=np.where(mean > 0, np.inf, 0.0), where=spread > 0)
-    t = np.where(won, np.inf, np.where(lost, -np.inf, t))
-    p = scipy.stats.t.sf(t, n - 1)
-    if nats:
-        p = np.maximum(p, np.where(won, 0.0, np.exp(-np.clip(n * mean, 0, 700))))
-    p = np.minimum(1.0, p * t.size)
-    position = int(np.argmin(p))
-    return Verdict(bool(p[position] < level), float(p[position]), position)
 
 
 def losses(task: Any, prompts: Prompt, prediction: Prediction) -> np.ndarray:

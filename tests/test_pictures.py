@@ -10,7 +10,7 @@ from matplotlib import pyplot
 import function_classes as fc
 from function_classes import plain
 from icl import plots, references, style
-from icl.console import options, reading
+from icl.console import evaluating, options, reading
 from icl.evaluation import evaluate
 from icl.handle import load
 from icl.sheets import sheet
@@ -141,7 +141,7 @@ def test_fields_of_the_class_that_is_evaluated_are_flags_and_named(tmp_path):
     train(tiny(steps=2), root=tmp_path)
 
     def say(on, **fields):
-        return reading.evaluate("last", tmp_path, on, [], None, None, 8, None, False, None, list(fields.items()))
+        return evaluating.evaluate("last", tmp_path, on, [], None, None, 8, None, False, None, list(fields.items()))
 
     assert "sparse-linear, points 4, dim 5, sparsity 1" in say("sparse-linear", sparsity="1")
     assert "noise_std 0.25" in say(None, **{"noise-std": "0.25"})

@@ -70,6 +70,11 @@ def _understand(error: BaseException) -> tuple[int, str | None]:
         return USAGE, f"{place}: {type(error).__name__}: {error}"
     if isinstance(error, ImportError):
         return USAGE, str(error)
+    if _starts_backend(error):
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        said = str(error).partition("\n")[0]
+        way = f"unset JAX_PLATFORMS (or say JAX_PLATFORMS=cpu), or install JAX for {asked or 'this device'}"
+        return USAGE, f"JAX finds no device for JAX_PLATFORMS={asked}{f' ({said})' if said else ''}; {way}"
     if isinstance(error, OSError):
         return STORAGE, f"{error.filename or 'storage'}: {error.strerror or error}"
     if isinstance(error, OverflowError | RecursionError):
@@ -79,3 +84,9 @@ def _understand(error: BaseException) -> tuple[int, str | None]:
         advice = "make the model, the batch or the prompts smaller, raise --accumulate, or use --remat"
         return USAGE, f"out of memory: {error}\n{advice}"
     return 1, None
+
+
+def _starts_backend(error: BaseException) -> bool:
+    """Whether JAX failed where it looks for its devices, which is before anything of ours is computed."""
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    return any(frame.filename.endswith("xla_bridge.py") for frame in frames)

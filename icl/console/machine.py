@@ -14,9 +14,19 @@ from typing import Any
 
 
 def cache_directory() -> Path:
-    """Where compiled programs are kept: $ICL_CACHE, else the user's cache directory."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("ICL_CACHE") or Path(base) / "icl") / "programs"
+    """Where compiled programs are kept: $ICL_CACHE, else the user's cache directory. RuntimeError where nobody knows
+    the user's home."""
+    if chosen := os.environ.get("ICL_CACHE"):
+        return Path(chosen) / "programs"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "icl" / "programs"
+
+
+def cache_words() -> str:
+    """Where compiled programs are kept, or why nowhere."""
+    try:
+        return str(cache_directory())
+    except RuntimeError as error:
+        return f"nowhere: {error} Say ICL_CACHE=<folder>"
 
 
 def keep_programs() -> None:
@@ -27,10 +37,12 @@ def keep_programs() -> None:
 
     if os.environ.get("ICL_CACHE") == "none" or jax_setting("jax_compilation_cache_dir") is not None:
         return
-    place = cache_directory()
     try:
+        place = cache_directory()
         place.mkdir(parents=True, exist_ok=True)
-    except OSError:
+    except (OSError, RuntimeError):  # no home, or one that cannot be written
+        return
+    if not os.access(place, os.R_OK | os.W_OK | os.X_OK):
         return
     _drop_damaged(place)
     jax.config.update("jax_compilation_cache_dir", str(place))
@@ -141,7 +153,7 @@ def doctor(out: Path, as_json: bool) -> str:
         "devices": ", ".join(f"{d.device_kind} ({d.platform})" for d in jax.devices()),
         "cores": str(cores()),
         "matrix product": f"{matmul_rate() / 1e9:.0f} GFLOP/s in float32",
-        "compiled programs": str(cache_directory()),
+        "compiled programs": cache_words(),
         f"runs in {out}": _lock_words(out),
         "x64": "on: icl expects float32, switch jax_enable_x64 off" if jax.config.read("jax_enable_x64") else "off",
     }

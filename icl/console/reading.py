@@ -1,6 +1,5 @@
-"""Commands that read runs: list, show, compare, evaluate, identify. They change nothing but a missing report."""
+"""Commands that read runs: list, show, compare, identify, phase. They change nothing but a missing report."""
 
-import dataclasses
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -48,7 +47,7 @@ def warned(run: Any) -> str:
     return "" if run.caveat is None else f"warning: {run.path.name}: {run.caveat}"
 
 
-def _say(lines: Iterable[str]) -> None:
+def say(lines: Iterable[str]) -> None:
     """On standard error, which leaves results in JSON what they are."""
     for line in filter(None, lines):
         typer.echo(line, err=True)
@@ -66,6 +65,7 @@ def plain(run: Any) -> dict[str, Any]:
         "identity": run.identity,
         "state": status.state.name.lower(),
         "step": status.step,
+        "source_known": run.source_known,
         "config": run.directory.config,
         "last": {key: as_number(values[-1].item()) for key, values in log.items() if len(values)},
     }
@@ -94,11 +94,12 @@ def listing(out: Path, as_json: bool) -> str:
     known, damaged = _intact([Run(directory) for directory in found.runs])
     damaged = [*found.damaged, *damaged]
     if as_json:
-        _say(f"damaged: {error}" for error in damaged)
+        say(f"damaged: {error}" for error in damaged)
         return json.dumps([fields for _, fields in known])
     rows = [("run", "name", "state", "step")]
     for run, fields in known:
-        rows.append((run.path.name, run.directory.name or "", fields["state"], str(fields["step"])))
+        state = fields["state"] + ("" if run.source_known else ", source unknown")
+        rows.append((run.path.name, run.directory.name or "", state, str(fields["step"])))
     lines = _columns(rows) if known else [f"no runs in {out}; train one with: icl run linear-regression --depth 4"]
     return "\n".join(lines + [f"damaged: {error}" for error in damaged])
 
@@ -120,13 +121,26 @@ def show(name: str, out: Path, as_json: bool) -> str:
     if as_json:
         return json.dumps(plain(run))
     status = run.directory.status
-    lines = [f"{run.path}  {status}", *(f"warning: {text}" for text in status.warnings), str(run.config)]
-    if run.finished:
+    lines = [f"{run.path}  {status}", *(f"warning: {text}" for text in status.warnings)]
+    if not run.source_known:
+        lines.append("source unknown: its code was typed where nobody kept it, so no request returns this run again")
+    lines.append(_configuration(run))
+    if run.finished and (run.source_known or (run.directory.report / "summary.txt").exists()):
         try:
             lines += ["", report(run)]
         except StorageError as error:
             lines += ["", f"there is no report, and none can be made here: {error}"]
     return "\n".join(lines)
+
+
+def _configuration(run: Any) -> str:
+    """The settings of a run; as they are stored where the code that they name is not at hand."""
+    try:
+        return str(run.config)
+    except NotARun:
+        if run.source_known:
+            raise
+        return json.dumps(run.directory.config)
 
 
 def compare(name: str, out: Path, as_json: bool) -> str:
@@ -137,7 +151,7 @@ def compare(name: str, out: Path, as_json: bool) -> str:
     if not as_json:
         return comparison(runs)
     known, damaged = _intact(runs)
-    _say(f"damaged: {error}" for error in damaged)
+    say(f"damaged: {error}" for error in damaged)
     return json.dumps([fields for _, fields in known])
 
 
@@ -161,93 +175,6 @@ def comparison(runs: Sequence[Any]) -> str:
     return "\n".join([*lines, *(f"damaged: {error}" for error in damaged)])
 
 
-def evaluate(
-    name: str,
-    out: Path,
-    on: str | None,
-    shifts: Sequence[str],
-    points: int | None,
-    loops: int | None,
-    prompts: int,
-    csv: Path | None,
-    as_json: bool,
-    more: str | None = None,
-    settings: Sequence[tuple[str, str]] = (),
-) -> str:
-    """A run measured on its own class, a shifted one, or another; a model in a loop also with other `loops`. `more`
-    names references beside those of the table, `settings` are fields of the class that is evaluated.
-
-    `bayes` is exact under the law that is evaluated; `bayes of training` is Bayes under the law the model was trained
-    on, where that differs.
-    """
-    from function_classes import plain as words
-    from function_classes import shifts as shift_family
-    from icl import custom, prng, references
-    from icl import evaluation as measuring
-    from icl import report as reports
-    from icl.console import options
-    from icl.models import attention_only, looped
-
-    run = load(name, out)
-    task: Any = run.task
-    if on is not None:
-        task = _another(run.task, custom.resolve(on))
-    if settings:
-        task = options.with_fields(task, settings)
-    if on is not None:
-        _check_spaces(run.task, task)
-    if points is not None:
-        task = dataclasses.replace(task, points=points)
-    for text in shifts:
-        task = shift_family.parse(text).apply(task)
-    predictors = reports.predictors(run, task) | (references.chosen(more, task) if more else {})
-    if loops is not None:
-        alone = isinstance(run.model.network, attention_only.AttentionOnlyNetwork)
-        predictors["model"] = (attention_only if alone else looped).loop(run.model, loops)
-    if task != run.task and run.task.bayes_kind.kind != "none":
-        predictors["bayes of training"] = run.task.bayes
-    table = measuring.evaluate(predictors, task, key=prng.stream(run.seed, "evaluation"), prompts=prompts)
-    if task.points > run.task.points and getattr(run.config.model, "positions", "none") == "learned":
-        last = run.task.points - 1
-        table.notes += (f"the model's positions past k = {last} were never trained: an error there says nothing else",)
-    if csv is not None:
-        table.to_csv(csv)
-    if as_json:
-        _say([warned(run)])
-        return table.to_json()
-    often = "" if loops is None else f", {loops} loops"
-    title = f"{run.path.name} on {words.named(task)}, {task.points} points{often}, {prompts} prompts"
-    return "\n".join([*filter(None, [warned(run)]), title, str(table)])
-
-
-def _another(trained: Any, name: str) -> Any:
-    """Another class, as large as the one a model was trained on where it has these sizes."""
-    from function_classes.fields import build
-
-    family = type(trained).registry
-    sizes = {key: getattr(trained, key) for key in ("dim", "points") if hasattr(trained, key)}
-    known = {field.name for field in dataclasses.fields(family.find(name))}
-    return build(family.find(name), {"name": name} | {k: v for k, v in sizes.items() if k in known})
-
-
-def _check_spaces(trained: Any, other: Any) -> None:
-    """Raises NotAvailable where a model trained on one class cannot read the prompts of another."""
-    from function_classes.base import NotAvailable
-    from icl.layouts import Signature
-
-    mine, theirs = Signature.of(trained), Signature.of(other)
-    if mine != theirs:
-        raise NotAvailable(
-            f"a model of {trained.name} cannot read prompts of {other.name}: it knows {_words(mine)}; "
-            f"they have {_words(theirs)}"
-        )
-
-
-def _words(signature: Any) -> str:
-    targets = f"{signature.steps} targets" if signature.steps > 1 else "y"
-    return f"x {signature.x}, {targets} {signature.y}"
-
-
 def identify(name: str, out: Path, prompts: int, as_json: bool) -> str:
     """Which algorithm a run has become, or every run of a sweep."""
     from icl import identification as identifying
@@ -264,7 +191,7 @@ def identify(name: str, out: Path, prompts: int, as_json: bool) -> str:
         for run in runs
     ]
     if as_json:
-        _say(map(warned, runs))
+        say(map(warned, runs))
         texts = [one.to_json() for one in found]
         return texts[0] if len(texts) == 1 else "[" + ", ".join(texts) + "]"
     lines = [f"{run.path.name} is {one.sentence()}" for run, one in zip(runs, found, strict=True)]

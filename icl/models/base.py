@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
+from function_classes import doors
 from function_classes.base import FunctionClass, NotAvailable, Prediction, Prompt
 from function_classes.fields import Fields, setting
 from function_classes.registry import Registry
@@ -82,7 +83,8 @@ class Learner(eqx.Module):
 
     def __call__(self, prompt: Prompt) -> Prediction:
         """Predictions for every position of one prompt, in as many passes as the layout needs. Raises NotAvailable
-        beyond the positions the network holds."""
+        beyond the positions the network holds, and for what is no prompt of the class it was made for."""
+        doors.prompt(prompt, "this model", *self.signature)
         self._check(prompt.points)
         if self.trained(prompt.points) is not None:
             outputs = jax.lax.map(lambda k: self._single(prompt, k), jnp.arange(prompt.points))

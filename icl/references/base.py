@@ -5,6 +5,7 @@
 holds for every reference here that is linear in a w; those offer `weights(prompt) -> (P, D)`.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from function_classes import doors
 from function_classes.base import FunctionClass, NotAvailable, Prediction, Predictor, Prompt
 from function_classes.fields import Fields, as_data
 from function_classes.plain import dump
@@ -33,6 +35,8 @@ class Reference(Fields):
 
     registry: ClassVar[Registry] = Registry("reference", "icl.references", "icl.references")
     cost: ClassVar[Literal["cheap", "slow"]] = "cheap"
+    # What prompts it can be called on, where that does not depend on the class.
+    reads: ClassVar[Literal["anything", "vectors", "stream"]] = "anything"
     # Contract tests demand that predictions respond to what may be used, unless the reference says otherwise.
     ignores_prompt: ClassVar[bool] = False
     # They demand derivatives too, unless it says that it moves by jumps (a choice among finitely many, say).
@@ -40,6 +44,11 @@ class Reference(Fields):
     # A continuous family names the field that runs through it; {} in the words takes its value.
     family_parameter: ClassVar[str | None] = None
     family_words: ClassVar[str] = ""
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        if "__call__" in cls.__dict__:
+            type.__setattr__(cls, "__call__", _reading_prompts(cls.__dict__["__call__"]))
 
     @classmethod
     def example(cls, task: FunctionClass) -> "Reference":
@@ -104,6 +113,33 @@ class Reference(Fields):
         )
 
 
+def check_prompt(prompt: Any, reader: str, reads: str) -> None:
+    """Raises NotAvailable for what is no prompt, a batch of them, or a kind that a reference does not read."""
+    doors.arrays(prompt, reader)
+    xs, ys = prompt.xs.shape, prompt.ys.shape
+    if reads == "anything":
+        return
+    stream, inputs = xs[-1:] == (0,), 1 if reads == "vectors" else 0
+    if len(ys) == 2 and len(xs) == 3 and xs[:2] == ys[:2]:
+        raise doors.batch(reader, ys[0])
+    if stream is not (reads == "stream") or len(xs) != 2 or len(ys) != 1:
+        wanted = "vectors x and one y each: xs (P, D), ys (P,)" if inputs else "a stream: xs (P, 0), ys (P,)"
+        raise NotAvailable(
+            f"prompt: {reader} reads {wanted}, and this prompt has xs of shape {xs} and ys of shape {ys}"
+        )
+    if xs[0] != ys[0]:
+        raise NotAvailable(f"prompt: {xs[0]} inputs and {ys[0]} outputs; an output belongs to every input")
+
+
+def _reading_prompts(method: Callable) -> Callable:
+    @functools.wraps(method)
+    def checked(self: Any, prompt: Prompt) -> Prediction:
+        check_prompt(prompt, self.name, self.reads)
+        return method(self, prompt)
+
+    return checked
+
+
 class LinearPredictor(eqx.Module):
     """Predicts w_k' x_k. `weights` gives all w_k at once."""
 
@@ -115,6 +151,7 @@ class LinearPredictor(eqx.Module):
         return jnp.sum(self.weights(prompt) * prompt.xs.astype(jnp.float32), -1)
 
     def __call__(self, prompt: Prompt) -> Prediction:
+        check_prompt(prompt, getattr(self, "name", type(self).__name__), "vectors")
         return Prediction(mean=self.means(prompt))
 
     def predict_at(self, prompt: Prompt, k: Int[Array, ""] | int, xs: Float[Array, "N D"]) -> Prediction:

@@ -30,6 +30,8 @@ class ContextTreeWeighting(Reference):
     `calibrate`.
     """
 
+    reads = "stream"
+
     depth: int = setting(3, "symbols in the longest context", at_least=0, at_most=16)
     alpha: float = setting(0.5, "added to every count", above=0)
     stop: float = setting(0.5, "prior probability that a context is not refined", above=0, below=1)

@@ -20,6 +20,8 @@ from icl.references.labels import Seen, scan
 class Classifier(Reference):
     """What the two share: labels come from the class with `calibrate`."""
 
+    reads = "vectors"
+
     alpha: float = setting(1.0, "added to the count of every label", above=0)
     shrinkage: float = setting(1.0, "examples that a unit covariance counts for beside those seen", above=0)
 

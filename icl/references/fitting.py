@@ -21,6 +21,8 @@ from icl.references.base import Reference, vectors_to_numbers
 class FittedReference(Reference):
     """What they share. Subclasses say how one fit predicts all rows; those from r on are queries alone."""
 
+    reads = "vectors"
+
     cost: ClassVar[Literal["cheap", "slow"]] = "slow"
 
     refit: tuple[int, ...] = setting((), "numbers of examples at which it is fitted; none given: all", at_least=0)

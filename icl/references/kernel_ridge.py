@@ -31,6 +31,8 @@ class KernelRidge(Reference):
     least mean error over all positions. The factor grows by one row at a position, so no later row reaches it.
     """
 
+    reads = "vectors"
+
     family_parameter: ClassVar[str | None] = "lengthscale"
     family_words: ClassVar[str] = "kernel ridge with lengthscale {}"
 

@@ -28,6 +28,8 @@ class KernelSmoother(Reference):
     """The weighted mean of all y seen; 0 at k = 0, the nearest neighbor's y as bandwidth goes to 0, the mean of y as it
     grows. "class" asks `calibrate` for the bandwidth with the least mean error over all positions."""
 
+    reads = "vectors"
+
     family_parameter: ClassVar[str | None] = "bandwidth"
     family_words: ClassVar[str] = "kernel smoother with bandwidth {}"
 

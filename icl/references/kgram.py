@@ -23,6 +23,8 @@ class KGram(Reference):
     number of symbols comes from the class with `calibrate`.
     """
 
+    reads = "stream"
+
     family_parameter: ClassVar[str | None] = "alpha"
 
     order: int = setting(1, "number of symbols in the context", at_least=0)

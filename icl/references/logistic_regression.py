@@ -34,6 +34,8 @@ class LogisticRegression(Reference):
     P(+) = 1/2 at k = 0. Signs alone: labels of more than two kinds have `linear-discriminant`.
     """
 
+    reads = "vectors"
+
     family_parameter: ClassVar[str | None] = "penalty"
     family_words: ClassVar[str] = "logistic regression with penalty {}"
 

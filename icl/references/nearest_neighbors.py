@@ -25,6 +25,8 @@ class NearestNeighbors(Reference):
     "class" asks `calibrate` for the number with the least mean error over all positions.
     """
 
+    reads = "vectors"
+
     neighbors: int | Literal["class"] = setting(3, "how many neighbors, or class: the best of 1 to 16", at_least=1)
     weights: Literal["uniform", "distance"] = setting("uniform", "all alike, or by distance")
     exponent: float = setting(2.0, "of the distance, where weights = distance", above=0)

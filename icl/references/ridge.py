@@ -91,7 +91,7 @@ def _quickly(prompt: Prompt, penalty: Float[Array, ""]) -> Float[Array, "P"]:
 @compiled
 def _losses(data: Fold, penalties: Float[Array, "G"]) -> Float[Array, "G"]:
     def loss(penalty):
-        # The best penalty is an estimate: digits that Potter's update loses at small ones move it less than its prompts.
+        # The best penalty is an estimate: digits that Potter's update loses at small ones move it less than prompts do.
         means = jax.vmap(lambda prompt: _quickly(prompt, penalty))(data.prompts)
         return jnp.sum(data.weight * (means - data.target) ** 2) / jnp.sum(data.weight)
 

@@ -5,52 +5,28 @@ rate is a function of the step, and a chunk from a to c equals chunks from a to 
 """
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, Int, PyTree, UInt
+from jaxtyping import Array, Float, PyTree
 
 from function_classes import plain
-from function_classes.base import FunctionClass, Prediction, Prompt
-from icl import prng, scoring
+from function_classes.base import FunctionClass, Prediction, Predictor, Prompt
+from function_classes.fields import ConfigError, Problem
+from icl import prng, scoring, sources
 from icl.config import Config
+from icl.models.anatomy import Anatomy, refuses
 from icl.models.base import Learner
 from icl.models.stacked import recomputing
 from icl.programs import options
 from icl.training import teaching, validation
-from icl.training.optimizers import Optimizer
-from icl.training.schedules import Schedule
+from icl.training.state import Data as Data
+from icl.training.state import State as State
 from icl.training.validation import Validation
-
-
-class State(eqx.Module):
-    """What a checkpoint holds. `total` and `count` sum the losses since the last row of the log."""
-
-    params: PyTree
-    optimizer: PyTree
-    step: Int[Array, "*M"]
-    total: Float[Array, "*M"]
-    count: Int[Array, "*M"]
-    alive: Bool[Array, "*M"]
-    culprit: Int[Array, "*M"]
-
-
-class Data(NamedTuple):
-    """Everything numerical that members' training depends on: data of the program, so sweeps over it share one."""
-
-    task: FunctionClass
-    optimizer: Optimizer
-    schedule: Schedule
-    seed: UInt[Array, "M"]
-    rate: Float[Array, "M"]
-    clip: Float[Array, "M"] | None
-    steps: Int[Array, "M"]
-    limit: Float[Array, "M"]
-    teacher: Any = None
 
 
 def program_key(config: Config) -> str:
@@ -88,8 +64,8 @@ class Program:
         self.traces = 0
         self.devices = jax.local_devices()[:devices]
         self.mesh = jax.sharding.Mesh(np.asarray(self.devices), ("batch",))
-        shapes = eqx.filter_eval_shape(lambda: self._make(config.task, 0))
-        self.skeleton, self.static = eqx.partition(shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
+        self.anatomy, shapes, self.constants = self._look()
+        self.skeleton, _, self.static = self.anatomy.split(shapes)
         self.paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(self.skeleton)]
         self.parameters = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(self.skeleton))
         self._start = jax.jit(self._members(self._start_one), compiler_options=options())
@@ -156,13 +132,33 @@ class Program:
             return jax.sharding.Mesh(np.asarray(self.devices[:members]), ("members",))
         return self.mesh if self.split(self.config, members, len(self.devices)) > 1 else None
 
-    def validate(self, params: PyTree, validation: Validation) -> dict[str, np.ndarray]:
+    def validate(self, params: PyTree, validation: Validation, constants: PyTree = None) -> dict[str, np.ndarray]:
         """Loss on the validation prompts, its excess over Bayes or the teacher, for every member."""
-        return jax.tree.map(np.asarray, self._validate(params, validation))
+        return jax.tree.map(np.asarray, self._validate(params, validation, constants))
 
-    def learner(self, params: PyTree) -> Learner:
-        """The predictor with these weights (one member's)."""
-        return eqx.combine(params, self.static)
+    def learner(self, params: PyTree, constants: PyTree = None) -> Any:
+        """The predictor with these weights and constants (one member's); None: the constants it began with."""
+        return self.anatomy.join(params, self.constants if constants is None else constants, self.static)
+
+    def _look(self) -> tuple[Anatomy, Any, PyTree]:
+        """How the learner is taken apart, its shapes, and its constants where they do not depend on the seed. What came
+        with the package has none, so that its shapes tell all; of anything else the numbers are looked at."""
+        found = []
+
+        def make() -> Predictor:
+            learner = self._make(self.config.task, 0)
+            found.append(Anatomy(learner))
+            found.append(found[0].split(learner)[1])
+            return learner
+
+        if sources.all_ours(self.config.model):
+            shapes = eqx.filter_eval_shape(make)
+            return found[0], shapes, found[1] if self.config.model.name == "given" else None
+        learner = eqx.filter_jit(lambda: self._make(self.config.task, 0))()
+        if reason := refuses(learner):
+            raise ConfigError([Problem("model", f"{self.config.model.name} cannot be trained: {reason}")])
+        anatomy = Anatomy(learner)
+        return anatomy, eqx.filter_eval_shape(lambda: learner), anatomy.split(learner)[1]
 
     def _members(self, function):
         """`function(*of one member, *shared)` over the members' axis of its arguments, the keyword `shared` aside."""
@@ -189,20 +185,19 @@ class Program:
 
         return run
 
-    def _make(self, task: FunctionClass, seed: Any) -> Learner:
+    def _make(self, task: FunctionClass, seed: Any) -> Predictor:
         learner = self.config.model.make(task, key=prng.stream(seed, "weights"))
         if not self.config.training.remat:
             return learner
         return dataclasses.replace(learner, network=recomputing(learner.network))
 
     def _start_one(self, data: Data) -> State:
-        params = eqx.filter(self._make(data.task, data.seed), eqx.is_inexact_array)
+        params, constants, _ = self.anatomy.split(self._make(data.task, data.seed))
         zero = jnp.zeros((), jnp.int32)
         optimizer = data.optimizer.transform().init(params)
-        return State(params, optimizer, zero, jnp.zeros(()), zero, jnp.asarray(True), zero - 1)
+        return State(params, optimizer, zero, jnp.zeros(()), zero, jnp.asarray(True), zero - 1, constants)
 
-    def _predict(self, params: PyTree, prompts: Prompt) -> Prediction:
-        learner = self.learner(params)
+    def _predict(self, learner: Predictor, prompts: Prompt) -> Prediction:
         return learner.batched(prompts) if isinstance(learner, Learner) else jax.vmap(learner)(prompts.hide())
 
     def _loss(self, predictions: Prediction, prompts: Prompt, weights) -> Float[Array, ""]:
@@ -218,9 +213,9 @@ class Program:
         learner = self.static
         return learner.trained(points) if isinstance(learner, Learner) else None
 
-    def _validate_one(self, params: PyTree, validation: Validation) -> dict[str, Float[Array, ""]]:
+    def _validate_one(self, params: PyTree, validation: Validation, constants: PyTree) -> dict[str, Float[Array, ""]]:
         prompts = validation.prompts
-        loss = self._loss(self._predict(params, prompts), prompts, prompts.scored)
+        loss = self._loss(self._predict(self.learner(params, constants), prompts), prompts, prompts.scored)
         if validation.floor is None:
             return {"validation_loss": loss}
         return {"validation_loss": loss, "excess": loss - self._mean(validation.floor, prompts, prompts.scored)}
@@ -238,7 +233,7 @@ class Program:
         spec = jax.sharding.NamedSharding(self.mesh, jax.sharding.PartitionSpec("batch"))
         return jax.lax.with_sharding_constraint(prompts, spec)
 
-    def _gradient(self, params: PyTree, step: Array, data: Data) -> tuple[Float[Array, ""], PyTree]:
+    def _gradient(self, state: State, step: Array, data: Data) -> tuple[Float[Array, ""], PyTree]:
         training = self.config.training
         curriculum, parts, task = training.curriculum, training.accumulate, training.curriculum.task(data.task, step)
 
@@ -248,12 +243,13 @@ class Program:
             prompts = teaching.taught(shown, data.teacher, data.task.y_space)
 
             def loss(params: PyTree) -> Float[Array, ""]:
-                weights, several = curriculum.weights(prompts, step), getattr(self.learner(params), "in_training", None)
+                learner, weights = self.learner(params, state.constants), curriculum.weights(prompts, step)
+                several = getattr(learner, "in_training", None)
                 if several is None:
-                    return self._loss(self._predict(params, shown), prompts, weights)
+                    return self._loss(self._predict(learner, shown), prompts, weights)
                 return jnp.mean(jax.vmap(lambda p: self._loss(p, prompts, weights))(several(shown, step)))
 
-            return jax.value_and_grad(loss)(params)
+            return jax.value_and_grad(loss)(state.params)
 
         if parts == 1:
             return part(0)
@@ -262,7 +258,7 @@ class Program:
         return jax.tree.map(lambda a: a / parts, jax.lax.fori_loop(0, parts, add, zero))
 
     def _step(self, step: Array, state: State, data: Data) -> State:
-        loss, gradient = self._gradient(state.params, step, data)
+        loss, gradient = self._gradient(state, step, data)
         flat, _ = ravel_pytree(gradient)
         healthy = jnp.isfinite(loss) & (loss < data.limit) & jnp.all(jnp.isfinite(flat))
 
@@ -272,7 +268,8 @@ class Program:
             )
             rate = data.rate * data.schedule.factor(step, data.steps)
             params = jax.tree.map(lambda p, d: p - (rate * d).astype(p.dtype), state.params, direction)
-            return State(params, optimizer, step + 1, state.total + loss, state.count + 1, state.alive, state.culprit)
+            moved = params, optimizer, step + 1, state.total + loss, state.count + 1
+            return State(*moved, state.alive, state.culprit, state.constants)
 
         def freeze(state: State) -> State:
             largest = jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(gradient)])

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from icl import sources
 from icl.config import Config
 from icl.runs import checkpoints, provenance
 from icl.runs.directory import RunDirectory, State
@@ -62,7 +63,8 @@ def find(
 
 def create(config: Config, root: Path, name: str | None, packing: Mapping[str, Any]) -> RunDirectory:
     tree = config.dump()
-    manifest = provenance.manifest(tree, config.identity, packing=packing)
+    extra = {"source": "unknown"} if sources.is_unknown(tree) else None
+    manifest = provenance.manifest(tree, config.identity, packing=packing, extra=extra)
     try:
         return RunDirectory.create(root, tree, config.identity, manifest, name)
     except AlreadyARun:  # made by another process since we looked; its lock decides

@@ -8,10 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+import numpy as np
+
 from function_classes import plain
-from function_classes.base import FunctionClass
+from function_classes.base import FunctionClass, NotAvailable
 from function_classes.fields import ConfigError, Problem
-from icl import axes, custom
+from icl import axes, doors
 from icl.config import Config
 from icl.handle import DEFAULT_ROOT, Run
 from icl.models import given
@@ -19,7 +22,7 @@ from icl.runs import provenance
 from icl.runs.directory import RunDirectory, State, check_name
 from icl.runs.errors import Busy, Diverged, RunError
 from icl.signals import Interruption, interruptible
-from icl.training import memory, packs, placing
+from icl.training import inspection, memory, packs, placing
 from icl.training.branching import extend as extend
 from icl.training.branching import fork as fork
 from icl.training.engine import Program
@@ -65,14 +68,18 @@ def train(
     Raises Diverged when training diverges, StorageError when the disk refuses; after Ctrl-C the run is checkpointed
     and KeyboardInterrupt raised.
     """
+    if config is not None and not isinstance(config, Config):
+        raise NotAvailable(f"config: {_no_config(config)}")
     if config is not None and (task is not None or model is not None):
         raise ConfigError([Problem("config", "give either a configuration or task= and model=, not both")])
     if config is None:
         if task is None:
             raise ConfigError([Problem("task", "missing: icl.train(config) or icl.train(task=...)")])
-        custom.register(type(task))
+        doors.task(task)
         if model is not None:
-            settings = {"model": plain.dump(given.remember(model))} | settings
+            remembered = given.remember(model)
+            doors.predictor(model, task, "model")
+            settings = {"model": plain.dump(remembered)} | settings
         config = Config.create(task, **settings)
     elif settings:
         config = config.change(**settings)
@@ -89,7 +96,7 @@ def train(
 
 def sweep(
     config: Config,
-    grid: Mapping[str, Iterable[Any]],
+    grid: Mapping[str, Any],
     *,
     root: str | os.PathLike[str] = DEFAULT_ROOT,
     name: str | None = None,
@@ -97,7 +104,7 @@ def sweep(
 ) -> tuple[Run, ...]:
     """Trains every combination of a grid's values, by path: `sweep(config, {"model.depth": [1, 2], "seed": range(3)})`.
 
-    Members that differ in seeds, rates and other float fields only train as one program.
+    One value need not be a list. Members that differ in seeds, rates and other float fields only train as one program.
     """
     session = run_all(expand(config, grid), root=root, name=name, watch=watch, leave=False)
     if session.outcome.interrupted is not None:
@@ -105,11 +112,35 @@ def sweep(
     return session.runs
 
 
-def expand(config: Config, grid: Mapping[str, Iterable[Any]]) -> list[Config]:
+def _no_config(value: Any) -> str:
+    """What was given in place of a configuration, and what to write."""
+    if isinstance(value, str):
+        return f"expected a configuration, got the text {value!r}; write icl.Config.create({value!r})"
+    if isinstance(value, FunctionClass):
+        return f"expected a configuration, got the function class {value.name}; write icl.train(task=...)"
+    return f"expected a configuration, got {type(value).__name__}; write icl.Config.create('linear-regression')"
+
+
+def _values(values: Any) -> Iterable[Any]:
+    """The values of one path of a grid, arrays of one number as numbers. A text, a number or a table of settings is one
+    value; what has no end is cut off by whoever counts."""
+    if isinstance(values, str | Mapping) or not isinstance(values, Iterable) or getattr(values, "shape", None) == ():
+        return [values]
+    if not isinstance(values, np.ndarray | jax.Array):
+        return values
+    return [value.item() if not value.shape else value for value in values]
+
+
+def expand(config: Config, grid: Mapping[str, Any]) -> list[Config]:
     """The configurations of a grid, the last path varying fastest. Raises ConfigError for every invalid member."""
-    choices = [axes.values(path, grid[path]) for path in grid]
+    if not isinstance(config, Config):
+        raise NotAvailable(f"config: {_no_config(config)}")
+    if not isinstance(grid, Mapping):
+        raise NotAvailable(f"grid: expected paths and their values, {{'model.depth': [1, 2]}}, got {doors.say(grid)}")
+    choices = [axes.values(path, _values(values)) for path, values in grid.items()]
     axes.count_members(choices)
-    configs, problems = [], {}
+    problems = dict.fromkeys(Problem(path, "no values") for path, c in zip(grid, choices, strict=True) if not c)
+    configs = []
     for values in itertools.product(*choices):
         try:
             configs.append(config.change(**dict(zip(grid, values, strict=True))))
@@ -140,6 +171,8 @@ def run_all(
     if reasons := provenance.refusals():
         raise ConfigError([Problem("jax", reason) for reason in reasons])
     memory.check(configs)
+    if directories is None:
+        inspection.inspect(configs)
     with interruptible(leave) as interruption:
         if directories is None:
             places, created = placing.find(configs, Path(root), name, fresh)

@@ -141,7 +141,8 @@ class _Fit:
             self.validation, self.data = self.program.prepare(list(configs), self.data)
             state = join(begin(self.program, self.members, self.places, self.data), self.members, first)
             if first < self.steps:
-                self.program.validate(state.params, self.validation)  # compiled while nothing can be lost
+                # Compiled while nothing can be lost.
+                self.program.validate(state.params, self.validation, state.constants)
             if first == 0:
                 self._save(state, 0, self.going)
         step, began, timed_from, pace = first, time.monotonic(), first, 1
@@ -202,7 +203,7 @@ class _Fit:
         """Writes a row for every member that still trains, at the steps that have one."""
         if step % self.log_every and step != self.steps:
             return state
-        measured = self.program.validate(state.params, self.validation)
+        measured = self.program.validate(state.params, self.validation, state.constants)
         losses = np.asarray(state.total) / np.maximum(np.asarray(state.count), 1)
         for member in self.going:
             numbers = {name: float(values[member.place]) for name, values in measured.items()}

@@ -9,7 +9,7 @@ import pytest
 from function_classes import FunctionClass, Real, setting
 from icl import custom
 from icl.config import Config
-from icl.console import reading, training
+from icl.console import evaluating, reading, training
 from icl.handle import Run, load
 from icl.runs import checkpoints, metrics
 from icl.runs.directory import RunDirectory, State
@@ -188,6 +188,6 @@ def test_answers_about_unfinished_runs_say_so(tmp_path, finished):
     with run.directory.lock():
         run.directory.set_status(State.DIVERGED, 20, "worst in head")
     assert "diverged at step 20" in run.caveat
-    said = reading.evaluate("last", tmp_path, None, [], None, None, 8, None, False)
+    said = evaluating.evaluate("last", tmp_path, None, [], None, None, 8, None, False)
     assert said.startswith(f"warning: {run.path.name}: training diverged")
     assert reading.identify("last", tmp_path, 64, False).startswith("warning: ")
