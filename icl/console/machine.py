@@ -14,8 +14,8 @@ from typing import Any
 
 
 def cache_directory() -> Path:
-    """Where compiled programs are kept: $ICL_CACHE, else the user's cache directory. RuntimeError where nobody knows the
-    user's home."""
+    """Where compiled programs are kept: $ICL_CACHE, else the user's cache directory. RuntimeError where nobody knows
+    the user's home."""
     if chosen := os.environ.get("ICL_CACHE"):
         return Path(chosen) / "programs"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "icl" / "programs"
