@@ -10,9 +10,17 @@ import shlex
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 from icl import cli
-from tests.test_readme import block
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def block(language: str, heading: str) -> str:
+    section = README.split(f"## {heading}\n")[1].split("\n## ")[0]
+    return section.split(f"```{language}\n")[1].split("```")[0]
+
 
 STEPS = "20"
 # What a line that trains is changed to: a few steps.

@@ -2,19 +2,12 @@
 
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 import typer.main
 
 from icl import cli
-
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-
-
-def block(language: str, heading: str) -> str:
-    section = README.split(f"## {heading}\n")[1].split("\n## ")[0]
-    return section.split(f"```{language}\n")[1].split("```")[0]
+from tests.readme_lines import block
 
 
 def test_notebook_runs_as_printed(tmp_path, monkeypatch):
