@@ -185,6 +185,7 @@ def probe(
     controls: Annotated[bool, typer.Option("--controls", help="no run: error rates where the truth is known")] = False,
     only: Annotated[str | None, typer.Option(metavar="PROBE", help="with --controls: of one probe")] = None,
     save: Annotated[Path | None, typer.Option(help="folder for numbers and pictures; file for --controls")] = None,
+    kept: Annotated[Path | None, typer.Option(help="with --controls: file of trials, to go on where it ends")] = None,
     prompts: Annotated[int, typer.Option(help="number of prompts")] = 256,
     out: Out = RUNS,
     as_json: AsJson = False,
@@ -193,10 +194,10 @@ def probe(
     import probes
     from icl.console import control, looking
     from probes import controls as known
-    from probes import page
+    from probes import controls_page, page
 
     if controls:
-        return control.report(known, only, save, as_json)
+        return control.report(known, controls_page, only, save, kept, as_json)
     looking.look(probes, page, (name, probe_name), every, save, prompts, out, as_json)
 
 
