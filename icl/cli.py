@@ -191,14 +191,13 @@ def probe(
     as_json: AsJson = False,
 ) -> None:
     """Look into a run: `icl probe last implicit-weights`, `--all`. How far to trust it: `icl probe --controls`."""
-    import probes
+    import probes.controls
+    import probes.page
     from icl.console import control, looking
-    from probes import controls as known
-    from probes import controls_page, page
 
     if controls:
-        return control.report(known, controls_page, only, save, kept, as_json)
-    looking.look(probes, page, (name, probe_name), every, save, prompts, out, as_json)
+        return control.report(probes.controls, only, save, kept, as_json)
+    looking.look(probes, probes.page, (name, probe_name), every, save, prompts, out, as_json)
 
 
 @app.command("list", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -138,7 +138,7 @@ EXIT = Reading(
     fields={"train": 256},
     prompts=256,
 )
-_READ = {"train": 384, "steps": 150, "hidden": 16}
+_READ = {"train": 256, "steps": 60, "hidden": 8}
 _ONE_LAW = Truth(False, "not decoded.*|decoded by a hidden layer alone", "one law: it and its control")
 _NEVER = Truth(False, "not decoded|decoded by a hidden layer alone", PARITY)
 MOMENT = Reading(
