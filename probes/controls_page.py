@@ -1,5 +1,8 @@
 """docs/controls.md: how trials are made, one row for every number, then every property with its subjects."""
 
+import textwrap
+from collections import Counter
+
 from probes.base import Probe
 from probes.controls import ALLOWED, COMMAND, DECIDED, DRAWN, UNDECIDED, Counted
 from probes.known import SUBJECTS
@@ -8,6 +11,7 @@ from probes.truths import Reading
 from probes.unseen import UNSEEN
 
 HEADER = "Error rates of the probes"
+WIDTH, NAMED = 116, 4
 SIDES = {True: "holds", False: "does not hold"}
 
 
@@ -30,24 +34,26 @@ def _design() -> list[str]:
     """How a trial comes about, in words."""
     sizes, small = (" or ".join(f"dim={d}, points={p}" for d, p in shapes) for shapes in (SHAPES, DISTILLED))
     low, high = NOISES
-    return [
-        "Decisions on learners whose algorithm is known. One trial is one learner of its own: its seed",
-        f"draws the size (linear-regression with {sizes}; where distilled {small}), the label noise (uniform",
-        f"between {low:g} and {high:g}, on which hand-set weights depend), the rotation of a rotated",
-        "learner, the weights of a random or distilled one, and the prompts that the probe looks at.",
-        "*plain* are hand-set weights, *rotated* the same function in random other weights, *distilled*",
-        "transformers trained to imitate it, which count where the decision is about the function alone,",
-        "*random* weights as at the start of training.",
-        "",
-        f"Rules were tuned on seeds below {PUBLISHED} and on the subjects of the last table. Every number",
-        f"here is of seeds from {PUBLISHED} on and of subjects on which nothing was tuned: *unseen*.",
-        f"Subjects take turns until {DECIDED} trials are decided, {DRAWN} at most. *errors*: where the",
-        "property holds it is denied, where it does not hold it is granted. *upper bound*: of the exact 95",
-        "% interval (Clopper and Pearson) of errors over trials. *cannot tell*: the probe said so; such a",
-        "trial is no error and not among the trials. A probe decides about a property where every number",
-        f"has {DECIDED} trials, at most {_words(ALLOWED)}, and cannot tell in at most {UNDECIDED:.0%} of",
-        "what was drawn; else it reports numbers and decides nothing.",
-    ]
+    trial = (
+        "Decisions on learners whose algorithm is known. One trial is one learner of its own: its seed draws the size "
+        f"(linear-regression with {sizes}; where distilled {small}), the label noise (uniform between {low:g} and "
+        f"{high:g}, on which hand-set weights depend), the rotation of a rotated learner, the weights of a random or "
+        "distilled one, and the prompts that the probe looks at. *plain* are hand-set weights, *rotated* the same "
+        "function in random other weights, *distilled* transformers trained to imitate it, which count where the "
+        "decision is about the function alone, *random* weights as at the start of training."
+    )
+    rate = (
+        f"Rules were tuned on seeds below {PUBLISHED} and on the subjects of the last table. Every number here is of "
+        f"seeds from {PUBLISHED} on and of subjects on which nothing was tuned: *unseen*. Subjects take turns until "
+        f"{DECIDED} trials are decided, {DRAWN} at most. *errors*: where the property holds it is denied, where it "
+        "does not hold it is granted. *upper bound*: of the exact 95 % interval (Clopper and Pearson) of errors over "
+        "trials. *cannot tell*: the probe said so of this property; such a trial is no error and not among the "
+        "trials. (A probe that cannot tell two references apart, of which neither is the one that the property "
+        f"names, denies it.) A probe decides about a property where every number has {DECIDED} trials, at most "
+        f"{_words(ALLOWED)}, and cannot tell in at most {UNDECIDED:.0%} of what was drawn; else it reports numbers "
+        "and decides nothing."
+    )
+    return [*textwrap.wrap(trial, WIDTH), "", *textwrap.wrap(rate, WIDTH)]
 
 
 def _words(errors: int) -> str:
@@ -57,7 +63,6 @@ def _words(errors: int) -> str:
 def _row(one: Counted) -> tuple[str, ...]:
     cell, rate = one.cell, one.rate()
     fails = one.fails()
-    seeds = sorted(said.seed for said in one.said)
     return (
         cell.reading.probe,
         cell.reading.says,
@@ -68,9 +73,24 @@ def _row(one: Counted) -> tuple[str, ...]:
         f"{rate.interval()[1]:.1%}",
         f"{one.undecided} of {len(one.said)}",
         "; ".join(dict.fromkeys(said.subject for said in one.said)),
-        f"{seeds[0]} to {seeds[-1]}" if seeds else "",
+        _seeds(one),
         "yes" if fails is None else f"no: {fails}",
     )
+
+
+def _seeds(one: Counted) -> str:
+    """The first and the last seed of every subject, in the order of the subjects."""
+    own: dict[str, list[int]] = {}
+    for said in one.said:
+        own.setdefault(said.subject, []).append(said.seed)
+    return "; ".join(f"{min(seeds)} to {max(seeds)}" for seeds in own.values())
+
+
+def _tally(decisions: list[str]) -> str:
+    """How often what was said, the most frequent first; what is left is a number."""
+    named = Counter(decisions).most_common(NAMED)
+    left = len(decisions) - sum(count for _, count in named)
+    return ", ".join([*(f"{count} x {said}" for said, count in named), *([f"{left} x others"] if left else [])])
 
 
 def _verdicts(found: list[Counted]) -> list[str]:
@@ -91,7 +111,7 @@ def _section(reading: Reading, own: list[Counted]) -> list[str]:
         for subject in one.cell.subjects:
             truth = one.cell.truth(subject)
             said = [s for s in one.said if s.subject == subject]
-            tally = ", ".join(f"{sum(s.decision == d for s in said)} x {d}" for d in sorted({s.decision for s in said}))
+            tally = _tally([one_said.decision for one_said in said])
             wrong = " ".join(str(s.seed) for s in said if s.verdict == "wrong")
             side = "yes" if truth.holds else "no"
             cells.append((subject, one.cell.variant, side, truth.why, str(one.rate(subject)), wrong, tally))

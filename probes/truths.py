@@ -61,7 +61,7 @@ LINEAR_LAYER = "one layer is linear in its query token"
 _BAYES = Truth(True, "(?!cannot tell)(.* or )?bayes( or .*)?", "Bayes on this class is ridge at this penalty")
 DISTANCE = Reading(
     "distance",
-    "the nearest reference is Bayes",
+    "the nearest reference is Bayes, or like it",
     {"ridge": _BAYES, KEPT: _BAYES}
     | _no("(?!.*bayes).*", one_step=STEP, half_a_step=STEP, averaging="it is the reference `averaging`")
     | _no("(?!.*bayes).*", finite_pool="it knows four tasks", nearest_neighbor="it is not linear in the query")
@@ -86,7 +86,7 @@ _RIDGE = Truth(True, r"linear, (?!cannot tell)(.* or )?ridge \(.*", "its weights
 _OTHER = r"(?!cannot tell)(?!.*\bridge).*"
 WEIGHTS = Reading(
     "implicit-weights",
-    "the nearest weights are those of ridge",
+    "the nearest weights are those of ridge, or like them",
     {"ridge": _RIDGE, KEPT: _RIDGE, PASS: Truth(None, "", AGAIN)}
     | _no(_OTHER, averaging="it is the reference `averaging`")
     | _no(_OTHER, one_step=STEP, half_a_step=STEP, optimum="its weights are a fixed matrix times X'y")
