@@ -172,19 +172,19 @@ def probe(
     controls: Annotated[bool, typer.Option("--controls", help="no run: error rates where the truth is known")] = False,
     only: Annotated[str | None, typer.Option(metavar="PROBE", help="with --controls: of one probe")] = None,
     save: Annotated[Path | None, typer.Option(help="folder for numbers and pictures; file for --controls")] = None,
+    kept: Annotated[Path | None, typer.Option(help="with --controls: file of trials, to go on where it ends")] = None,
     prompts: Annotated[int, typer.Option(help="number of prompts")] = 256,
     out: Out = RUNS,
     as_json: AsJson = False,
 ) -> None:
     """Look into a run: `icl probe last implicit-weights`, `--all`. How far to trust it: `icl probe --controls`."""
-    import probes
+    import probes.controls
+    import probes.page
     from icl.console import control, looking
-    from probes import controls as known
-    from probes import page
 
     if controls:
-        return control.report(known, only, save, as_json)
-    looking.look(probes, page, (name, probe_name), every, save, prompts, out, as_json)
+        return control.report(probes.controls, only, save, kept, as_json)
+    looking.look(probes, probes.page, (name, probe_name), every, save, prompts, out, as_json)
 
 
 @app.command("list", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -46,6 +46,12 @@ class ProbeResult:
         self.name, self.question, self.rule, self.answer = name, question, rule, answer
         self.long, self.arrays, self.axes, self.decision = table, arrays, axes, decision
 
+    def undecided(self) -> "ProbeResult":
+        """The same numbers of a probe whose rule is wrong too often to decide."""
+        answer = f"{self.answer} (numbers alone: the rule is wrong too often, docs/controls.md; it decides nothing)"
+        said = self.name, self.question, self.rule, answer
+        return ProbeResult(*said, self.long, self.arrays, self.axes)
+
     def table(self) -> Table:
         return self.long
 
@@ -124,6 +130,8 @@ class Probe(Fields):
     registry: ClassVar[Registry] = Registry("probe", "probes", "icl.probes")
     question: ClassVar[str] = ""
     rule: ClassVar[str] = ""
+    # False where the error rates in docs/controls.md are too high: then a result has numbers and no decision.
+    decides: ClassVar[bool] = True
 
     @classmethod
     def draw(cls, result: ProbeResult) -> Any:
@@ -157,7 +165,8 @@ class Probe(Fields):
         reason = self.reason(predictor, task)
         if reason is not None:
             raise NotAvailable(f"{self.name}: {reason}")
-        return self.measure(predictor, task, key, prompts)
+        result = self.measure(predictor, task, key, prompts)
+        return result if self.decides else result.undecided()
 
 
 def vectors_to_a_number(task: FunctionClass, without: str) -> str | None:

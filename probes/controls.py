@@ -2,28 +2,29 @@
 
     missed          it denies a property that the learner has                       (false negative)
     false alarm     it grants a property that the learner does not have             (false positive)
+    cannot tell     it says so: no error, and counted apart
 
-Every trial has prompts of its own, and its own disguise or random weights. Rates are errors / trials with the exact
-interval of Clopper and Pearson (1934): the rates p at which as many errors or more, and as few or fewer, have each
-at least 2.5 % probability. Trials of one subject are alike but for these; a rate is about these subjects, not all.
+For every property, variant and side trials are made (`probes.trials`) until 60 of them are decided, 75 at most. A rate
+is errors over decided trials with the exact interval of Clopper and Pearson (1934): the rates p at which as many errors
+or more, and as few or fewer, have each at least 2.5 % probability. A probe decides about a property where no number of
+its table has more than one error, or more than a fifth that it cannot tell; else it reports numbers only.
 """
 
-import functools
+import hashlib
 import json
-import re
+import time
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
-import jax
 from scipy.stats import beta
 
-from icl.models import Learner
 from probes.base import Probe
-from probes.known import SUBJECTS
-from probes.truths import READINGS, TINY, Reading, Truth
+from probes.trials import Cell, cells
+from probes.truths import READINGS, Reading
 
-HEADER = "Error rates of the probes"
 COMMAND = "icl probe --controls --save docs/controls.md"
+DECIDED, DRAWN, ALLOWED, UNDECIDED = 60, 75, 1, 0.2
 
 
 class Rate(NamedTuple):
@@ -42,25 +43,43 @@ class Rate(NamedTuple):
         if not self.trials:
             return ""
         low, high = self.interval()
-        return f"{self.errors} / {self.trials} ({low:.0%} to {high:.0%})"
+        return f"{self.errors} / {self.trials} ({low:.1%} to {high:.1%})"
+
+
+class Said(NamedTuple):
+    """The decision of one trial, and whether it is right, wrong or undecided."""
+
+    subject: str
+    seed: int
+    decision: str
+    verdict: str
 
 
 class Counted(NamedTuple):
-    """The decisions on one subject in one variant, one a trial."""
+    """The trials of one number of the table, in their order."""
 
-    reading: Reading
-    subject: str
-    variant: str
-    decisions: tuple[str, ...]
+    cell: Cell
+    said: tuple[Said, ...]
+
+    def count(self, verdict: str, subject: str | None = None) -> int:
+        return sum(one.verdict == verdict and subject in (None, one.subject) for one in self.said)
+
+    def rate(self, subject: str | None = None) -> Rate:
+        wrong = self.count("wrong", subject)
+        return Rate(wrong, wrong + self.count("right", subject))
 
     @property
-    def truth(self) -> Truth:
-        return self.reading.truths[self.subject]
+    def undecided(self) -> int:
+        return self.count("undecided")
 
-    @property
-    def rate(self) -> Rate:
-        wrong = [said for said in self.decisions if re.fullmatch(self.truth.right, said) is None]
-        return Rate(len(wrong), len(self.decisions))
+    def fails(self) -> str | None:
+        """None, or why the probe must not decide."""
+        rate = self.rate()
+        if rate.errors > ALLOWED:
+            return f"{rate.errors} errors"
+        if self.undecided > UNDECIDED * len(self.said):
+            return f"cannot tell in {self.undecided} of {len(self.said)}"
+        return None if rate.trials >= DECIDED else f"{rate.trials} decided trials"
 
 
 def readings(only: str | None = None) -> tuple[Reading, ...]:
@@ -71,89 +90,94 @@ def readings(only: str | None = None) -> tuple[Reading, ...]:
     return tuple(reading for reading in READINGS if reading.probe == name)
 
 
-def why_not(reading: Reading, subject: str) -> str | None:
-    """None where decisions on this subject are counted, else the reason why not."""
-    reason = Probe.registry.get(reading.probe, **reading.fields).reason(_example(subject), SUBJECTS[subject].on(TINY))
-    if reason is not None:
-        return f"does not apply: {reason}"
-    truth = reading.truths[subject]
-    return truth.why if truth.holds is None else None
-
-
-@functools.lru_cache(maxsize=len(SUBJECTS))
-def _example(subject: str) -> Learner:
-    """A small one: whether a probe applies depends on the architecture, not on its size."""
-    return SUBJECTS[subject].build(SUBJECTS[subject].on(TINY), jax.random.key(0))
-
-
-def variants(reading: Reading, subject: str) -> tuple[str, ...]:
-    """Those of the subject in which the truth of the reading is known."""
-    return tuple(v for v in SUBJECTS[subject].variants if reading.function or v != "distilled")
-
-
 def measure(
-    chosen: Iterable[Reading], trials: int | None = None, watch: Callable[[Counted], None] | None = None
+    chosen: Iterable[Reading],
+    decided: int = DECIDED,
+    drawn: int = DRAWN,
+    *,
+    published: bool = True,
+    kept: Path | None = None,
+    watch: Callable[[Counted, bool], None] | None = None,
 ) -> list[Counted]:
-    """Every counted pair in every variant; `trials` replaces what the readings say. One decision answers all readings
-    of the same probe."""
-    found: list[Counted] = []
+    """Every cell of every reading: trials until so many are decided, or so many are drawn. A trial that is in the file
+    `kept` is not made again unless the probe's settings or rule have changed since; what is made is appended to it.
+    `watch` sees a cell after every new trial, and when it is complete."""
+    known, found = Kept(kept), []
     for reading in chosen:
-        for subject in (name for name in SUBJECTS if why_not(reading, name) is None):
-            for variant in variants(reading, subject):
-                same = next((c for c in found if _shared(c, reading, subject, variant)), None)
-                said = same.decisions if same else _decisions(reading, subject, variant, trials or reading.trials)
-                found.append(Counted(reading, subject, variant, said))
+        for cell in cells(reading, published):
+            one = Counted(cell, ())
+            for number in range(drawn):
+                trial = cell.trial(number)
+                decision = known.get(reading, trial)
+                if decision is None:
+                    started = time.monotonic()
+                    decision = trial.decide(reading)
+                    known.add(reading, trial, decision, time.monotonic() - started)
+                said = Said(trial.subject, trial.seed, decision, cell.judge(trial.subject, decision))
+                one = Counted(cell, (*one.said, said))
+                complete = one.rate().trials >= decided or number == drawn - 1
                 if watch is not None:
-                    watch(found[-1])
+                    watch(one, complete)
+                if complete:
+                    break
+            found.append(one)
     return found
 
 
-def _shared(counted: Counted, reading: Reading, subject: str, variant: str) -> bool:
-    settings = lambda r: (r.probe, r.task, r.fields, r.trials, r.prompts)  # noqa: E731
-    return (counted.subject, counted.variant) == (subject, variant) and settings(counted.reading) == settings(reading)
+class Kept:
+    """Decisions by trial, in a file of one JSON object a line, or in memory alone. A last line that was cut is left
+    out. Several properties of one probe share its decisions."""
+
+    def __init__(self, path: Path | None):
+        self.path, self.known = path, {}
+        text = path.read_text(encoding="utf-8") if path is not None and path.exists() else ""
+        if path is not None and text and not text.endswith("\n"):
+            with path.open("a", encoding="utf-8") as file:
+                file.write("\n")
+        for line in text.splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            self.known[row["settings"], row["subject"], row["variant"], row["seed"]] = row["decision"]
+
+    def get(self, reading: Reading, trial: Any) -> str | None:
+        return self.known.get((settings(reading), *trial))
+
+    def add(self, reading: Reading, trial: Any, decision: str, seconds: float) -> None:
+        self.known[(settings(reading), *trial)] = decision
+        if self.path is None:
+            return
+        dim, points = trial.shape
+        row = {"probe": reading.probe, "subject": trial.subject, "variant": trial.variant, "seed": trial.seed}
+        row |= {"dim": dim, "points": points, "noise_std": trial.noise, "decision": decision}
+        row |= {"seconds": round(seconds, 3), "settings": settings(reading)}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
 
 
-def _decisions(reading: Reading, subject: str, variant: str, trials: int) -> tuple[str, ...]:
-    known, probe = SUBJECTS[subject], Probe.registry.get(reading.probe, **reading.fields)
-    task, said = known.on(reading.task), []
-    for trial in range(trials):
-        build, look = jax.random.split(jax.random.fold_in(jax.random.key(0), trial))
-        result = probe(known.make(task, variant, build), task=task, key=look, prompts=reading.prompts)
-        said.append(result.decision)
-    return tuple(said)
-
-
-def pooled(found: Iterable[Counted], reading: Reading, variant: str, holds: bool) -> Rate:
-    """The rate over all subjects that have the property, or over all that do not."""
-    own = [c.rate for c in found if c.reading == reading and c.variant == variant and c.truth.holds is holds]
-    return Rate(sum(r.errors for r in own), sum(r.trials for r in own))
-
-
-def rows(found: list[Counted]) -> list[tuple[str, ...]]:
-    """Probe, property, variant, missed, false alarms: one row for every reading and variant that was measured."""
-    kinds = dict.fromkeys((c.reading.probe, c.reading.says, c.variant) for c in found)
-    named = {(c.reading.probe, c.reading.says): c.reading for c in found}
-    return [
-        (probe, says, variant, *(str(pooled(found, named[probe, says], variant, holds)) for holds in (True, False)))
-        for probe, says, variant in kinds
-    ]
+def settings(reading: Reading) -> str:
+    """What a decision depends on beside its trial: the probe, its fields and prompts, its rule in words."""
+    rule = Probe.registry.find(reading.probe).rule
+    parts = [reading.probe, sorted(reading.fields.items()), reading.prompts, rule]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def to_json(found: list[Counted]) -> str:
-    """Every pair with its truth, decisions, rate and interval."""
+    """Every cell with its rate, interval, and all its trials."""
     return json.dumps(
         [
             {
-                "probe": c.reading.probe,
-                "property": c.reading.says,
-                "subject": c.subject,
-                "variant": c.variant,
-                "holds": c.truth.holds,
-                "why": c.truth.why,
-                "decisions": c.decisions,
-                "errors": c.rate.errors,
-                "trials": c.rate.trials,
-                "interval": c.rate.interval(),
+                "probe": c.cell.reading.probe,
+                "property": c.cell.reading.says,
+                "variant": c.cell.variant,
+                "holds": c.cell.holds,
+                "errors": c.rate().errors,
+                "trials": c.rate().trials,
+                "undecided": c.undecided,
+                "interval": c.rate().interval(),
+                "fails": c.fails(),
+                "said": [one._asdict() for one in c.said],
             }
             for c in found
         ]
@@ -161,44 +185,18 @@ def to_json(found: list[Counted]) -> str:
 
 
 def markdown(found: list[Counted]) -> str:
-    """docs/controls.md: rates by probe and variant, then every subject, and what is not counted with its reason."""
-    lines = [f"# {HEADER}", "", f"Generated by `{COMMAND}`; do not edit.", ""]
-    lines += ["Decisions on learners whose algorithm is known: errors / trials (exact 95 % interval). *missed*: the"]
-    lines += [
-        "property holds and is denied; *false alarm*: it does not hold and is granted. *plain* are hand-set weights,"
-    ]
-    lines += [
-        "*rotated* the same function in random other weights, *distilled* transformers trained to imitate it, which"
-    ]
-    lines += ["count where the decision is about the function alone, *random* weights as at the start of training.", ""]
-    lines += _table(("probe", "property", "variant", "missed", "false alarms"), rows(found))
-    for reading in dict.fromkeys((c.reading.probe, c.reading.says) for c in found):
-        own = [c for c in found if (c.reading.probe, c.reading.says) == reading]
-        lines += ["", *_section(own[0].reading, own)]
-    lines += ["", "## subjects", ""]
-    lines += _table(("subject", "algorithm"), [(name, known.algorithm) for name, known in SUBJECTS.items()])
-    return "\n".join(lines) + "\n"
+    """docs/controls.md."""
+    from probes import controls_page
+
+    return controls_page.markdown(found)
 
 
-def _section(reading: Reading, own: list[Counted]) -> list[str]:
-    task, fields = reading.task, ", ".join(f"{name}={value}" for name, value in reading.fields.items())
-    where = f"linear-regression, dim={task.dim}, points={task.points}, noise_std={task.noise_std:g}"
-    settings = f"{where}; {reading.prompts} prompts a trial" + (f"; {fields}" if fields else "")
-    cells = [
-        (c.subject, c.variant, "yes" if c.truth.holds else "no", c.truth.why, str(c.rate), _tally(c.decisions))
-        for c in own
-    ]
-    header = ("subject", "variant", "holds", "because", "errors", "decisions")
-    skipped = [(name, reason) for name in SUBJECTS if (reason := why_not(reading, name)) is not None]
-    lines = [f"## {reading.probe}: {reading.says}", "", f"Rule: {Probe.registry.find(reading.probe).rule}.", ""]
-    lines += [f"Measured on {settings}.", "", *_table(header, cells)]
-    return [*lines, "", "Not counted:", "", *_table(("subject", "because"), skipped)] if skipped else lines
+def rows(found: list[Counted]) -> list[tuple[str, ...]]:
+    """Probe, property, variant, missed, false alarms: one row for every reading and variant that was measured."""
+    kinds = dict.fromkeys((c.cell.reading.probe, c.cell.reading.says, c.cell.variant) for c in found)
+    rates = {(c.cell.reading.says, c.cell.variant, c.cell.holds): _words(c) for c in found}
+    return [(*kind, *(rates.get((*kind[1:], holds), "") for holds in (True, False))) for kind in kinds]
 
 
-def _tally(decisions: tuple[str, ...]) -> str:
-    return ", ".join(f"{decisions.count(said)} x {said}" for said in sorted(set(decisions)))
-
-
-def _table(header: tuple[str, ...], cells: list[tuple[str, ...]]) -> list[str]:
-    line = lambda row: "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"  # noqa: E731
-    return [line(header), "|" + "---|" * len(header), *map(line, cells)]
+def _words(counted: Counted) -> str:
+    return f"{counted.rate()}, cannot tell {counted.undecided}"

@@ -3,15 +3,18 @@ al. 2022: SPD(A, B) = E (A(D_k)(x_k) - B(D_k)(x_k))^2, or the divergence KL(A ||
 
 import jax
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from function_classes.base import FunctionClass, Predictor, Prompt
-from icl import references
+from function_classes.base import FunctionClass, Prediction, Predictor, Prompt
+from function_classes.spaces import Space
+from icl import programs, references
 from icl.errors import run, settle
+from icl.programs import compiled
 from icl.resampling import mean_intervals, resamples
 from icl.scoring import categorical, divergence
 from icl.tables import Table
 from probes.base import Probe, ProbeResult
+from probes.nearest import nearest, typical
 
 
 @Probe.registry.add("distance", papers=("akyurek-2022",))
@@ -20,27 +23,47 @@ class Distance(Probe):
 
     question = "How far are the predictor's answers from those of every reference, after k examples?"
     rule = (
-        "nearest by the mean over positions of the median distance, since least squares has no finite mean near k = dim"
+        "nearest by the mean over positions of the median distance, since least squares has no finite mean near k = "
+        "dim, with those that are within 1 % of the typical size of predictions from it; cannot tell where another's "
+        "distance is no larger in 2.5 % of resamples of the prompts"
     )
 
     def measure(self, predictor: Predictor, task: FunctionClass, key: PRNGKeyArray, prompts: int) -> ProbeResult:
         draw, calibration = jax.random.split(key)
-        batch = jax.vmap(Prompt.hide)(task.batch(draw, prompts))
+        batch = jax.vmap(Prompt.hide)(programs.draw(task, draw, 0, prompts))
         others = {} if task.bayes_kind.kind == "none" else {"bayes": task.bayes}
         others |= references.standard(task)
         own = run(predictor, batch)
         real = not categorical(task.y_space)
         divisor = max(task.x_space.features, 1) if real else 1
         unit = "per_dim" if real else "nats"
-        apart = jax.jit(jax.vmap(lambda a, b: divergence(a, b, task.y_space, task.steps)))
-        draws, rows, arrays = resamples(prompts), [], {}
+        apart = lambda a, b: _apart(a, b, task.y_space, task.steps)  # noqa: E731
+        draws, rows, arrays, said = resamples(prompts), [], {}, {}
         for name, other in others.items():
-            values = np.asarray(apart(own, run(settle(other, task, calibration), batch))).sum(-1) / divisor
+            said[name] = run(settle(other, task, calibration), batch)
+            values = np.asarray(apart(own, said[name])).sum(-1) / divisor
             arrays[name] = values
             for k, interval in enumerate(mean_intervals(values, draws)):
                 rows.append((name, -1, k, "distance", unit, *interval, prompts))
-        typical = {name: float(np.mean(np.median(values, 0))) for name, values in arrays.items()}
-        order = sorted(typical, key=lambda name: typical[name])
-        answer = "nearest: " + ", ".join(f"{name} ({typical[name]:.2g})" for name in order[:3])
+
+        def alike(a: str, b: str) -> float:
+            # Nats have a size of their own; squared distances are relative to the squared predictions.
+            gap = typical(np.asarray(apart(said[a], said[b])).sum(-1))
+            return (
+                gap / max(typical(np.square(np.asarray(said[a].as_mean(task.y_space), np.float64))), 1e-30)
+                if real
+                else gap
+            )
+
+        found = nearest(arrays, alike)
+        order, at = found.order, found.typical
+        answer = "nearest: " + ", ".join(f"{name} ({at[name]:.2g})" for name in order[:3])
         axes = {name: ("prompt", "position") for name in arrays}
-        return ProbeResult(self.name, self.question, self.rule, answer, Table.from_rows(rows), arrays, axes, order[0])
+        return ProbeResult(
+            self.name, self.question, self.rule, answer, Table.from_rows(rows), arrays, axes, found.words
+        )
+
+
+@compiled
+def _apart(a: Prediction, b: Prediction, space: Space, steps: int) -> Float[Array, "N P S"]:
+    return jax.vmap(lambda one, other: divergence(one, other, space, steps))(a, b)

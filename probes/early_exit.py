@@ -21,16 +21,15 @@ from icl.evaluation import CLIP
 from icl.models import Learner
 from icl.programs import compiled
 from icl.references.calibration import fold
-from icl.references.gradient_descent import STEPS, GradientDescent
+from icl.references.gradient_descent import STEPS, GradientDescent, decompose
 from icl.references.newton import Newton
 from icl.resampling import Interval, apply, limits, mean_interval, resamples
 from icl.tables import Table
+from probes import progress
 from probes.base import Probe, ProbeResult, trained_positions, vectors_to_a_number
 from probes.pictures import draw_layers
 from probes.readout import residual_names
 
-# A layer is on a curve where its nearest member leaves at most this share of the mean square of what the layer says.
-LEFT = 0.1
 FAMILIES = {"gradient_descent": "steps of gradient descent", "newton": "iterations of Newton's method"}
 READINGS = {"own": "the network's own read-out", "refit": "a refitted linear read-out"}
 
@@ -55,23 +54,6 @@ class Match(NamedTuple):
         best = np.argmin(self.gaps.mean(0), -1)
         return np.take_along_axis(self.gaps, best[None, :, None], -1)[..., 0]
 
-    @property
-    def on(self) -> np.ndarray:
-        return self.least.mean(0) <= LEFT * self.size
-
-    @property
-    def first(self) -> int:
-        """The layer, from 0, from which on all are on the curve; their number where the last is not."""
-        off = np.flatnonzero(~self.on)
-        return int(off[-1]) + 1 if len(off) else 0
-
-    def progresses(self, draws: np.ndarray) -> bool:
-        """At least two layers up to the last are on the curve, none behind the one before, the last ahead of the
-        first."""
-        steps = self.steps(draws)[self.first :]
-        falls = any(after.high < before.low for before, after in itertools.pairwise(steps))
-        return len(steps) > 1 and not falls and steps[-1].low > steps[0].high
-
 
 @Probe.registry.add("early-exit", papers=("akyurek-2022", "von-oswald-2022", "fu-2023"))
 class EarlyExit(Probe):
@@ -81,9 +63,11 @@ class EarlyExit(Probe):
     question = "How many steps of gradient descent, or iterations of Newton's method, has every layer reached?"
     rule = (
         "a layer is on a curve where its nearest member leaves at most a tenth of the mean square of its predictions; "
-        "layers progress along a curve from the first after which all are on it, at least two, if none falls behind "
-        "the one before (95 % intervals) and the last is ahead of the first; of two curves the nearer one, where the "
-        "paired interval of the difference of their mean distances excludes 0"
+        "layers progress along a curve from the first after which all are on it, if they reach at least two numbers of "
+        "steps and go back nowhere, and the changes between members explain four fifths of the squared changes between "
+        "layers; below one half they do not, between both it cannot be told; a curve is descent at one rate or "
+        "Newton's method at one start and penalty, for all layers and positions; of two curves the one "
+        "that is twice as near"
     )
     train: int = setting(512, "prompts that the refitted read-out is fitted on; others score it", at_least=64)
     steps: int = setting(128, "most steps of gradient descent that are tried", at_least=1)
@@ -131,13 +115,37 @@ class EarlyExit(Probe):
             for name, (values, curve) in known.items()
         }
         errors = {reading: np.stack([gap(layer, labels) for layer in layers], 1) for reading, layers in said.items()}
-        draws = resamples(prompts)
-        answer = "; ".join(f"{words}: {_verdict(found, reading, draws)}" for reading, words in READINGS.items())
+        draws, reach = resamples(prompts), np.sqrt(bound[at])
+        fits = {
+            reading: self._fits(progress.clipped(layers[1:][..., at], reach), task, data.prompts, at, reach)
+            for reading, layers in said.items()
+        }
+        answer = "; ".join(f"{words}: {_verdict(fits[reading])}" for reading, words in READINGS.items())
         arrays, axes = _arrays(found, errors)
         table = Table.from_rows(_rows(found, errors, draws, prompts))
-        own = {name: found["own", name] for name in FAMILIES}
-        decision = " or ".join(name.replace("_", " ") for name in _along(own, draws)) or "neither"
+        curve = progress.along(fits["own"])
+        decision = "cannot tell" if curve is None else " ".join(curve).replace("_", " ") or "neither"
         return ProbeResult(self.name, self.question, self.rule, answer, table, arrays, axes, decision)
+
+    def _fits(
+        self, layers: np.ndarray, task: FunctionClass, prompts: Prompt, at: np.ndarray, bound: np.ndarray
+    ) -> dict[str, progress.Fit]:
+        """The curves of both families that leave least of what the layers say at some positions."""
+        modes = decompose(prompts.xs.astype(jnp.float32), prompts.ys.astype(jnp.float32))
+        steps = [*range(1, 13), *(s for s in STEPS if 12 < s <= self.steps)]
+        numbers: list[int] = list(range(self.iterations + 1))
+        example: Any = Newton.example(task)
+        starts = itertools.product({0.0, float(example.penalty)}, ("spectral", "frobenius"))
+
+        def curves():
+            for penalty, start in starts:
+                path = Newton(penalty=penalty, start=start).family_path(task, jax.random.key(0), prompts)
+                means = [np.asarray(p.mean, np.float64)[:, at] for p in path(numbers)]
+                said = progress.clipped(np.stack([np.zeros_like(means[0]), *means]), bound)
+                yield progress.Curve(np.asarray([0, *numbers]), said, f"at penalty {penalty:.2g}")
+
+        descent = progress.descent(layers, modes, [s for s in steps if s <= self.steps], at, bound)
+        return {"gradient_descent": descent, "newton": progress.best(layers, curves())}
 
     @classmethod
     def draw(cls, result: ProbeResult) -> Any:
@@ -188,38 +196,23 @@ def _curve(family: Any, values: list[int], task: FunctionClass, key: PRNGKeyArra
     return (values, found) if 0 in values else ([0, *values], [np.zeros_like(found[0]), *found])
 
 
-def _verdict(found: dict[Any, Match], reading: str, draws: np.ndarray) -> str:
-    matches = {name: found[reading, name] for name in FAMILIES}
-    words = {name: _path(match, match.steps(draws), FAMILIES[name]) for name, match in matches.items()}
-    along = _along(matches, draws)
-    on_both = all(match.progresses(draws) for match in matches.values())
-    if not along:
-        single = matches["newton"].gaps.shape[1] == 1
+def _verdict(fits: dict[str, progress.Fit]) -> str:
+    words = {name: _path(found, FAMILIES[name]) for name, found in fits.items()}
+    curve = progress.along(fits)
+    if curve is None:
+        return f"whether layers progress along a curve cannot be told; nearest are {' and '.join(words.values())}"
+    if not curve:
+        single = len(fits["newton"].steps) == 1
         said = "its one layer has nowhere to progress" if single else "layers progress along neither curve"
         return f"{said}; nearest are {' and '.join(words.values())}"
-    if len(along) > 1:
-        return f"layers progress along {' or '.join(words.values())}, which cannot be told apart"
-    near = words.pop(along[0])
-    return f"layers progress along {near}" + (f", nearer than {' '.join(words.values())}" if on_both else "")
+    near = words.pop(curve[0])
+    both = all(found.progresses for found in fits.values())
+    return f"layers progress along {near}" + (f", nearer than {' '.join(words.values())}" if both else "")
 
 
-def _along(matches: dict[str, Match], draws: np.ndarray) -> list[str]:
-    """The curves that layers progress along: of two the nearer, or both where they cannot be told apart."""
-    along = [name for name, match in matches.items() if match.progresses(draws)]
-    if len(along) < 2:
-        return along
-    first = max(match.first for match in matches.values())
-    descent, newton = (match.least[:, first:].mean(1) for match in matches.values())
-    _, low, high = mean_interval(descent - newton, draws)
-    return along if low <= 0 <= high else [along[0] if high < 0 else along[1]]
-
-
-def _path(match: Match, steps: list[Interval], family: str) -> str:
+def _path(found: progress.Fit, family: str) -> str:
     """The nearest number of steps of every layer; in parentheses for those before the first that counts."""
-    said = [
-        f"{interval.value:.0f}" if layer >= match.first else f"({interval.value:.0f})"
-        for layer, interval in enumerate(steps)
-    ]
+    said = [f"{s}" if layer >= found.first else f"({s})" for layer, s in enumerate(found.steps)]
     return f"{', '.join(said)} {family}"
 
 

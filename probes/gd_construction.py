@@ -24,6 +24,7 @@ from scipy.optimize import minimize_scalar
 
 from function_classes.base import FunctionClass, Prompt
 from function_classes.linear import LinearRegression
+from icl import programs
 from icl.layouts import Joint
 from icl.models import Learner
 from icl.models.attention_only import AttentionOnlyNetwork
@@ -80,7 +81,7 @@ class GdConstruction(Probe):
     def measure(self, predictor: Learner, task: Any, key: PRNGKeyArray, prompts: int) -> ProbeResult:
         predictor = unframed(predictor)
         draw, tuning = jax.random.split(key)
-        batch, network = task.batch(draw, prompts).hide(), predictor.network
+        batch, network = programs.draw(task, draw, 0, prompts).hide(), predictor.network
         scored, shares = positions(predictor, task)
         loops = network.loops or 1
         targets = {_words(loops): np.eye(task.dim) * _rate(task, loops, scored, shares, tuning)}

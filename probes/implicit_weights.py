@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.base import FunctionClass, Predictor, Prompt
 from function_classes.fields import as_data, setting
-from icl import references
+from icl import programs, references
 from icl.errors import settle
 from icl.programs import call, compiled
 from icl.queries import predict_at
@@ -19,8 +19,9 @@ from icl.references.base import LinearPredictor
 from icl.resampling import mean_intervals, resamples
 from icl.tables import Table
 from probes.base import Probe, ProbeResult, vectors_to_a_number
+from probes.nearest import nearest, typical
 
-LINEAR = 0.95
+LINEAR, OTHER = 0.95, 0.9
 
 
 @Probe.registry.add("implicit-weights", papers=("akyurek-2022", "panwar-2023"))
@@ -28,7 +29,11 @@ class ImplicitWeights(Probe):
     """For each k, `queries` fresh inputs per input dimension; least squares without intercept in float64."""
 
     question = "Which linear function of the query does the predictor apply after k examples?"
-    rule = "linear where R^2 is above 0.95 at every k >= 1; nearest by the mean over k of median |w - w_ref|^2"
+    rule = (
+        "linear where the 95 % interval of R^2 ends at 0.95 or above at every k >= 1, not linear where one ends below "
+        "0.9, and cannot tell between; nearest by the mean over k of median |w - w_ref|^2, with those that are within "
+        "1 % of |w|^2 from it; cannot tell where another's distance is no larger in 2.5 % of resamples of the prompts"
+    )
     queries: int = setting(4, "fresh queries per input dimension", at_least=2)
 
     def refuses(self, task: FunctionClass) -> str | None:
@@ -36,15 +41,14 @@ class ImplicitWeights(Probe):
 
     def measure(self, predictor: Predictor, task: FunctionClass, key: PRNGKeyArray, prompts: int) -> ProbeResult:
         draw, fresh, calibration = jax.random.split(key, 3)
-        batch = task.batch(draw, prompts)
+        batch = programs.draw(task, draw, 0, prompts)
         weights, r2 = _read(predictor, task, batch, fresh, self.queries * task.x_space.shape[0])
         named = {name: settle(r, task, calibration) for name, r in references.standard(task).items()}
         known = {name: r for name, r in named.items() if isinstance(r, LinearPredictor)}
-        gaps = {}
+        gaps, others = {}, {}
         for name, reference in known.items():
-            other = np.asarray(call(reference.weights, batch.hide()), np.float64)
-            gap = np.mean((weights - other) ** 2, -1)
-            gaps[name] = np.where(np.isnan(gap), np.inf, gap)  # descent that has diverged beyond float32
+            others[name] = np.asarray(call(reference.weights, batch.hide()), np.float64)
+            gaps[name] = _gap(weights, others[name])
         draws = resamples(prompts)
         rows = []
         for name, values, metric, unit in [
@@ -53,15 +57,25 @@ class ImplicitWeights(Probe):
         ]:
             for k, interval in enumerate(mean_intervals(values, draws)):
                 rows.append((name, -1, k, metric, unit, *interval, prompts))
-        # Least squares has no finite mean distance near k = dim, so references are ranked by medians.
-        typical = {name: float(np.mean(np.median(gap, 0))) for name, gap in gaps.items()}
-        nearest = min(typical, key=lambda name: typical[name])
-        linear = float(np.min(np.mean(r2[:, 1:], 0))) if r2.shape[1] > 1 else float("nan")
-        decision = f"linear, {nearest}" if linear > LINEAR else "not linear"
-        answer = f"R^2 of a linear reading is at least {linear:.3f} for k >= 1; nearest weights: {nearest}"
+        alike = lambda a, b: typical(_gap(others[a], others[b])) / max(typical(_gap(others[a], 0.0)), 1e-30)  # noqa: E731
+        found = nearest(gaps, alike)
+        later = mean_intervals(r2[:, 1:], draws) if r2.shape[1] > 1 else []
+        linear = min((interval.value for interval in later), default=float("nan"))
+        most = min((interval.high for interval in later), default=1.0)
+        if most < OTHER:
+            decision = "not linear"
+        else:
+            decision = f"linear, {found.words}" if most >= LINEAR else "cannot tell whether it is linear"
+        answer = f"R^2 of a linear reading is at least {linear:.3f} for k >= 1; nearest weights: {found.order[0]}"
         arrays = {"weights": weights, "linearity_r2": r2}
         axes = {"weights": ("prompt", "position", "dim"), "linearity_r2": ("prompt", "position")}
         return ProbeResult(self.name, self.question, self.rule, answer, Table.from_rows(rows), arrays, axes, decision)
+
+
+def _gap(weights: np.ndarray, other: np.ndarray | float) -> np.ndarray:
+    """Mean squared distance of weights over coordinates; infinite for descent that has diverged beyond float32."""
+    gap = np.mean((weights - other) ** 2, -1)
+    return np.where(np.isnan(gap), np.inf, gap)
 
 
 def _read(

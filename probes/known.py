@@ -1,4 +1,5 @@
-"""Learners whose algorithm is known, as controls for probes: plain, in disguise, and with random weights.
+"""Learners whose algorithm is known, on which rules may be tuned: plain, in disguise, and with random weights. Those of
+which the published error rates are stand in `probes.unseen`.
 
 plain     the hand-set weights
 rotated   the same function with other weights in every matrix, another disguise every time
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from function_classes.base import Predictor
 from function_classes.inputs import Diagonal
 from function_classes.linear import LinearRegression
 from icl.models import Learner
@@ -30,42 +32,53 @@ from icl.models.constructions.zhang import ZhangOptimum
 from icl.models.transformer import Transformer
 from icl.programs import draw, predict
 from icl.references.averaging import Averaging
-from icl.references.base import Reference
 from icl.references.gradient_descent import GradientDescent
 from icl.references.ridge import Ridge
 from probes.closed_forms import best_step
 from probes.distilled import distilled
+from probes.handmade import newton
 
 # Variances of the inputs at which the optimum 1/Gamma is far from a multiple of I.
 SKEWED = Diagonal((2.0, 1.0, 0.3))
 
 
+Build = Callable[[LinearRegression, PRNGKeyArray], Learner]
+
+
 class Subject(NamedTuple):
-    """`build` gives the learner: from a task alone where weights are set by hand, from a key too where random.
-    `teacher` is the reference with the same predictions, where there is one that a small transformer can imitate."""
+    """`build` gives the learner: from a task alone where weights are set by hand, from a key too where random; None for
+    one that exists as a trained imitation alone. `teacher` has the same predictions, where a small transformer can
+    imitate them. `law` changes the class of prompts to the one that the subject is for."""
 
     algorithm: str
-    build: Callable[[LinearRegression, PRNGKeyArray], Learner]
+    build: Build | None = None
     random: bool = False
-    skewed: bool = False
-    teacher: Callable[[LinearRegression], Reference] | None = None
+    teacher: Callable[[LinearRegression], Predictor] | None = None
+    law: Callable[[LinearRegression], LinearRegression] = lambda task: task
 
     @property
     def variants(self) -> tuple[str, ...]:
         if self.random:
             return ("random",)
-        return ("plain", "rotated") if self.teacher is None else ("plain", "rotated", "distilled")
+        by_hand = () if self.build is None else ("plain", "rotated")
+        return by_hand if self.teacher is None else (*by_hand, "distilled")
 
     def on(self, task: LinearRegression) -> LinearRegression:
-        """The task with the inputs that this subject is for."""
-        return dataclasses.replace(task, inputs=Diagonal(SKEWED.eigenvalues[: task.dim])) if self.skewed else task
+        """The task with the law of prompts that this subject is for."""
+        return self.law(task)
 
     def make(self, task: LinearRegression, variant: str, key: PRNGKeyArray) -> Learner:
         """The learner of one trial."""
         if variant == "distilled" and self.teacher is not None:
             return distilled(self.teacher(task), task, key)
+        assert self.build is not None
         learner = self.build(task, key)
         return rotated(learner, key) if variant == "rotated" else learner
+
+
+def skewed(task: LinearRegression) -> LinearRegression:
+    """Inputs of unequal variances."""
+    return dataclasses.replace(task, inputs=Diagonal(SKEWED.eigenvalues[: task.dim]))
 
 
 def best_rate(task: LinearRegression) -> float:
@@ -73,7 +86,7 @@ def best_rate(task: LinearRegression) -> float:
     return best_step(task, np.array([task.points - 1]), np.ones(1))
 
 
-def _by_hand(build: Callable[[LinearRegression], Any]) -> Callable[[LinearRegression, PRNGKeyArray], Learner]:
+def _by_hand(build: Callable[[LinearRegression], Any]) -> Build:
     return lambda task, _: build(task).make(task)
 
 
@@ -127,11 +140,15 @@ SUBJECTS: dict[str, Subject] = {
         "four steps at rate 0.4, as four loops of linear attention",
         _by_hand(lambda task: GradientDescentWeights(steps=4, rate=0.4)),
     ),
+    "three Newton iterations": Subject(
+        "Newton's iteration for least squares, each of three written out",
+        lambda task, _: newton(task, 3, 0.0, shown=True),
+    ),
     "GD++": Subject("two loops of GD++, which also transforms the inputs", _descent_plus_plus),
     "optimum": Subject(
         "the optimum 1/Gamma of one layer, on inputs of unequal variances",
         _by_hand(lambda task: ZhangOptimum()),
-        skewed=True,
+        law=skewed,
     ),
     "averaging": Subject(
         "one step at rate 1, the moment X'y/k written into the stream",

@@ -17,10 +17,10 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from function_classes.base import FunctionClass, NotAvailable, Prompt
 from function_classes.fields import as_data, setting
-from icl import taps
+from icl import programs, taps
 from icl.models import Learner
 from icl.programs import compiled
-from icl.resampling import mean_intervals, resamples
+from icl.resampling import apply, limits, mean_intervals, resamples
 from icl.tables import Table
 from icl.training.optimizers import Adam
 from probes.base import Probe, ProbeResult, vectors_to_a_number
@@ -28,6 +28,7 @@ from probes.pictures import draw_readouts
 
 BATCH = 256
 FORMS = {"linear": "linear", "mlp": "one hidden layer"}
+DECODED = 0.5
 PENALTIES = (1e-6, 1e-4, 1e-2, 1.0)
 
 
@@ -37,7 +38,8 @@ class Readout(Probe):
     what: ClassVar[str] = ""
     rule = (
         "an error is a held-out mean square over that of the target, averaged over k >= 1; decoded where it is below "
-        "half of what the same read-out reaches on the shuffled network; first layer: the first within 10 % of the best"
+        "half, and below half of what the same read-out reaches on the shuffled network; cannot tell where the 95 % "
+        "interval of a ratio of both holds one half; first layer: the first within 10 % of the best"
     )
     read: Literal["attention", "token"] = setting("attention", "scores over all tokens seen, or the read token alone")
     train: int = setting(1024, "prompts that read-outs are fitted on", at_least=64)
@@ -70,7 +72,8 @@ class Readout(Probe):
         arrays = {name.replace(" ", "_"): errors.mean(-1) for name, (errors, _) in found.items()}
         axes: dict[str, tuple[str, ...]] = {name: ("layer", "position") for name in arrays}
         arrays["scores"], axes["scores"] = found["linear"][1], ("layer", "position", "token")
-        answer, decision = self._answer(arrays)
+        single = {name.replace(" ", "_"): errors.mean(1) for name, (errors, _) in found.items()}
+        answer, decision = self._answer(arrays, single, self._sizes(task, key, prompts), draws)
         return ProbeResult(self.name, self.question, self.rule, answer, Table.from_rows(rows), arrays, axes, decision)
 
     @classmethod
@@ -82,27 +85,40 @@ class Readout(Probe):
     ) -> dict[str, tuple[Float[np.ndarray, "L P N"], Float[np.ndarray, "L P T"]]]:
         """Of both forms: held-out errors over the target's mean square (layer, k >= 1, prompt), and the scores of
         tokens. The same key gives every predictor the same prompts and the same start."""
-        draw, _, fit = jax.random.split(key, 3)
-        batch = task.batch(draw, self.train + prompts)
-        targets = np.asarray(jax.jit(jax.vmap(lambda p: self.target(task, p)))(batch))[:, 1:]
+        fit = jax.random.split(key, 3)[2]
+        batch, targets = self._drawn(task, key, prompts)
         activations = residuals(predictor, batch)
         mask = readable(predictor, task, self.read)[1:]
         return {form: self._errors(activations, targets, mask, form, fit) for form in FORMS}
 
-    def _answer(self, arrays: dict[str, np.ndarray]) -> tuple[str, str]:
-        """The sentence, and the decision: what the linear read-out decodes comes first."""
-        said, decoded = [], {}
+    def _drawn(self, task: FunctionClass, key: PRNGKeyArray, prompts: int) -> tuple[Prompt, Float[np.ndarray, "N P D"]]:
+        """The prompts, those that are held out last, and what is decoded at every k >= 1."""
+        batch = programs.draw(task, jax.random.split(key, 3)[0], 0, self.train + prompts)
+        return batch, np.asarray(_targets(self, as_data(task), batch))[:, 1:]
+
+    def _sizes(self, task: FunctionClass, key: PRNGKeyArray, prompts: int) -> Float[np.ndarray, "N"]:
+        """The squares of the targets of single prompts in the unit of errors, averaged over positions; their mean is
+        1."""
+        squares = np.sum(self._drawn(task, key, prompts)[1][self.train :].astype(np.float64) ** 2, -1)
+        return np.mean(squares / squares.mean(0), 1)
+
+    def _answer(
+        self, arrays: dict[str, np.ndarray], single: dict[str, np.ndarray], sizes: np.ndarray, draws: np.ndarray
+    ) -> tuple[str, str]:
+        """The sentence, and the decision: what the linear read-out decodes comes first. `single`: errors of every
+        prompt, averaged over positions (layer, prompt)."""
+        said, verdicts = [], {}
         for form, words in zip(FORMS, ("linear read-out", "one hidden layer"), strict=True):
             own, control = arrays[form].mean(1), arrays[f"{form}_control"].mean(1)
             best = int(own.argmin())
             first = int(np.flatnonzero(own <= 1.1 * own[best])[0])
-            decoded[form] = bool(own[first] < 0.5 * control[first])
-            verdict = "decoded" if decoded[form] else "not decoded"
+            verdicts[form] = _verdict(single[form][first], [sizes, single[f"{form}_control"][first]], draws)
             said.append(
-                f"{words}: {verdict} from layer {first} on, error {own[first]:.3g}, control {control[first]:.3g}"
+                f"{words}: {verdicts[form]} from layer {first} on, error {own[first]:.3g}, control {control[first]:.3g}"
             )
-        alone = "decoded by a hidden layer alone" if decoded["mlp"] else "not decoded"
-        return f"{self.what}: " + "; ".join(said), "decoded" if decoded["linear"] else alone
+        alone = "decoded by a hidden layer alone" if verdicts["mlp"] == "decoded" else "not decoded"
+        decision = alone if verdicts["linear"] == "not decoded" else verdicts["linear"]
+        return f"{self.what}: " + "; ".join(said), decision
 
     def _errors(
         self, activations: np.ndarray, targets: np.ndarray, mask: np.ndarray, form: str, key: PRNGKeyArray
@@ -116,17 +132,34 @@ class Readout(Probe):
         spread = np.maximum(train.std((1, 2), keepdims=True, dtype=np.float64), 1e-6).astype(np.float32)
         unit = np.sqrt(np.mean(targets[: self.train] ** 2, (0, 2)))[None, :, None]
         fit = _fitter(form, self.hidden, self.steps, float(self.learning_rate))
-        goals = jnp.asarray(targets[: self.train] / unit)
-        errors, scores = [], []
-        for layer in range(len(activations)):
-            inputs = jnp.asarray((train[layer] - middle[layer]) / spread[layer])
-            params = fit(inputs, goals, jnp.asarray(mask), key)
-            held = jnp.asarray((test[layer] - middle[layer]) / spread[layer])
-            answers = _refit(params, inputs, held, goals, mask) if form == "linear" else _answers(params, held, mask)
-            gap = np.sum((answers * unit - targets[self.train :]) ** 2, -1)
-            errors.append((gap / np.mean(np.sum(targets[self.train :] ** 2, -1), 0)).T)
-            scores.append(np.asarray(_weights(params.scores, jnp.asarray(mask))))
-        return np.stack(errors), np.stack(scores)
+        goals, seen = jnp.asarray(targets[: self.train] / unit), jnp.asarray(mask)
+        scaled = [jnp.asarray((part - middle) / spread) for part in (train, test)]
+        params = fit(scaled[0], goals, seen, key)
+        if form == "linear":
+            mixed = np.asarray(_weights_of_layers(params.scores, seen), np.float64)
+            answers = [
+                _refit(mix, fitted, held, goals)
+                for mix, fitted, held in zip(mixed, *map(np.asarray, scaled), strict=True)
+            ]
+        else:
+            answers = np.asarray(_answers(params, scaled[1], seen), np.float64)
+        gaps = [np.sum((answer * unit - targets[self.train :]) ** 2, -1) for answer in answers]
+        size = np.mean(np.sum(targets[self.train :] ** 2, -1), 0)
+        return np.stack([(gap / size).T for gap in gaps]), np.asarray(_weights_of_layers(params.scores, seen))
+
+
+def _verdict(errors: Float[np.ndarray, "N"], others: list[np.ndarray], draws: np.ndarray) -> str:
+    """Whether the mean error is below half of every other's: prompts are resampled together, since few of them have
+    large targets, and make most of both."""
+    shares = [limits(apply(draws, errors) / np.maximum(apply(draws, other), 1e-30)) for other in others]
+    if any(low >= DECODED for low, _ in shares):
+        return "not decoded"
+    return "decoded" if all(high < DECODED for _, high in shares) else "cannot tell"
+
+
+@compiled
+def _targets(readout: Readout, task: FunctionClass, batch: Prompt) -> Float[Array, "N P D"]:
+    return jax.vmap(lambda prompt: readout.target(task, prompt))(batch)
 
 
 class Params(NamedTuple):
@@ -184,11 +217,11 @@ def readable(learner: Learner, task: FunctionClass, read: str) -> Bool[np.ndarra
 
 def shuffled(learner: Learner, key: PRNGKeyArray) -> Learner:
     """The learner with the entries of every parameter array in random order."""
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     leaves, structure = jax.tree.flatten(learner)
-    keys = jax.random.split(key, len(leaves))
-    mix = lambda leaf, k: jax.random.permutation(k, leaf.reshape(-1)).reshape(leaf.shape)  # noqa: E731
-    mixed = [mix(a, k) if eqx.is_inexact_array(a) else a for a, k in zip(leaves, keys, strict=True)]
-    return jax.tree.unflatten(structure, mixed)
+    # In NumPy: for JAX every shape of parameters would be another program.
+    mix = lambda leaf: jnp.asarray(rng.permutation(np.asarray(leaf).reshape(-1)).reshape(leaf.shape))  # noqa: E731
+    return jax.tree.unflatten(structure, [mix(leaf) if eqx.is_inexact_array(leaf) else leaf for leaf in leaves])
 
 
 def _weights(scores: Float[Array, "P T"], mask: Bool[Array, "P T"]) -> Float[Array, "P T"]:
@@ -205,10 +238,9 @@ def _apply(params: Params, inputs: Float[Array, "N T E"], mask: Bool[Array, "P T
 
 @functools.lru_cache(maxsize=8)
 def _fitter(form: str, hidden: int, steps: int, rate: float) -> Callable[..., Params]:
-    """Fits every position's read-out at once by Adam on the mean square."""
+    """Fits the read-outs of every layer and position at once by Adam on the mean square, all layers from one start."""
     rule = Adam().transform()
 
-    @jax.jit
     def fit(inputs: Array, goals: Array, mask: Array, key: PRNGKeyArray) -> Params:
         positions, width = mask.shape[0], inputs.shape[-1]
         sizes = (width, goals.shape[-1]) if form == "linear" else (width, hidden, goals.shape[-1])
@@ -232,17 +264,22 @@ def _fitter(form: str, hidden: int, steps: int, rate: float) -> Callable[..., Pa
 
         return jax.lax.fori_loop(0, steps, step, (params, rule.init(params)))[0]
 
-    return fit
+    return jax.jit(jax.vmap(fit, in_axes=(0, None, None, None)))
 
 
-def _answers(params: Params, inputs: Array, mask: np.ndarray) -> np.ndarray:
-    return np.asarray(jax.jit(_apply)(params, inputs, jnp.asarray(mask)), np.float64)
+@jax.jit
+def _answers(params: Params, inputs: Array, mask: Array) -> Array:
+    return jax.vmap(_apply, in_axes=(0, 0, None))(params, inputs, mask)
 
 
-def _refit(params: Params, train: Array, test: Array, goals: Array, mask: np.ndarray) -> np.ndarray:
-    """Answers of the linear map that is exactly best for the scores found: ridge in float64, its penalty chosen on a
-    quarter of the prompts that it was not fitted on."""
-    mix = np.asarray(_weights(params.scores, jnp.asarray(mask)), np.float64)
+@jax.jit
+def _weights_of_layers(scores: Float[Array, "L P T"], mask: Array) -> Array:
+    return jax.vmap(_weights, in_axes=(0, None))(scores, mask)
+
+
+def _refit(mix: np.ndarray, train: np.ndarray, test: np.ndarray, goals: Array) -> np.ndarray:
+    """Answers of the linear map that is exactly best for these weights of tokens: ridge in float64, its penalty chosen
+    on a quarter of the prompts that it was not fitted on."""
     fitted, held = (np.einsum("pt,nte->pne", mix, np.asarray(a, np.float64), optimize=True) for a in (train, test))
     wanted = np.swapaxes(np.asarray(goals, np.float64), 0, 1)
     fitted, held = (np.concatenate([a, np.ones((*a.shape[:2], 1))], -1) for a in (fitted, held))

@@ -16,18 +16,18 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.base import FunctionClass, Predictor, Prompt
 from function_classes.fields import as_data
-from icl import references, taps
+from icl import programs, references, taps
 from icl.errors import run, settle
 from icl.models.base import Learner
 from icl.programs import call, compiled
 from icl.references.base import LinearPredictor
-from icl.resampling import mean_intervals, resamples
+from icl.resampling import mean_interval, mean_intervals, resamples
 from icl.tables import Table
 from probes.base import Probe, ProbeResult, vectors_to_a_number
 
 # Added to norms in the cosine, as in the paper's code: a prediction that ignores its query has cosine 0.
 FLOOR = 1e-8
-SAME = 0.99
+SAME, OTHER = 0.99, 0.95
 
 
 @Probe.registry.add("sensitivity", papers=("von-oswald-2022",))
@@ -35,7 +35,10 @@ class Sensitivity(Probe):
     """Against Bayes where it is linear in the query, and every standard reference that has weights, for each k >= 1."""
 
     question = "Does the prediction depend on the query as that of gradient descent, ridge or Bayes does?"
-    rule = "nearest by the mean cosine over k >= 1; the same dependence where that is at least 0.99"
+    rule = (
+        "nearest by the mean cosine over k >= 1; the same dependence where the 95 % interval of that ends at 0.99 or "
+        "above, not the same where it ends below 0.95, and cannot tell between"
+    )
 
     def refuses(self, task: FunctionClass) -> str | None:
         reason = vectors_to_a_number(task, "no derivative by a query")
@@ -43,7 +46,7 @@ class Sensitivity(Probe):
 
     def measure(self, predictor: Any, task: FunctionClass, key: PRNGKeyArray, prompts: int) -> ProbeResult:
         draw, calibration = jax.random.split(key)
-        batch = jax.vmap(Prompt.hide)(task.batch(draw, prompts))
+        batch = jax.vmap(Prompt.hide)(programs.draw(task, draw, 0, prompts))
         own, answers = sensitivities(predictor, batch), np.asarray(run(predictor, batch).as_mean(task.y_space))
         named = {name: settle(r, task, calibration) for name, r in references.standard(task).items()}
         known = {name: r for name, r in named.items() if isinstance(r, LinearPredictor)}
@@ -63,12 +66,13 @@ class Sensitivity(Probe):
                     rows.append((name, -1, k, metric, "raw", *interval, prompts))
         typical = {name: float(np.mean(cosine[:, 1:])) for name, cosine in cosines.items()}
         order = sorted(typical, key=lambda name: -typical[name])
-        alike = typical[order[0]] >= SAME
-        same = "the same dependence" if alike else "not the same dependence"
+        _, _, most = mean_interval(cosines[order[0]][:, 1:].mean(1), draws)
+        words = {True: "the same dependence", False: "not the same dependence"}
+        same = words[most >= SAME] if most >= SAME or most < OTHER else "cannot tell whether it is the same dependence"
         answer = f"{same}; nearest: " + ", ".join(f"{name} (cosine {typical[name]:.4f})" for name in order[:3])
         arrays = {"sensitivity": own}
         axes = {"sensitivity": ("prompt", "position", "dim")}
-        decision = f"same, {order[0]}" if alike else "not the same"
+        decision = f"same, {order[0]}" if most >= SAME else "not the same" if most < OTHER else "cannot tell"
         return ProbeResult(self.name, self.question, self.rule, answer, Table.from_rows(rows), arrays, axes, decision)
 
 

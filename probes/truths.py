@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from function_classes.linear import LinearRegression
 
-SMALL = LinearRegression(dim=3, points=7, noise_std=0.6)
 TINY = LinearRegression(dim=2, points=5, noise_std=0.6)
 
 
@@ -33,11 +32,10 @@ class Reading(NamedTuple):
     probe: str
     says: str
     truths: Mapping[str, Truth]
-    task: LinearRegression = SMALL
     fields: Mapping[str, Any] = {}
-    trials: int = 8
-    prompts: int = 64
+    prompts: int = 128
     function: bool = False
+    undecided: str = "cannot tell.*"
 
 
 def _yes(right: str, **why: str) -> dict[str, Truth]:
@@ -60,17 +58,18 @@ OVERLAP = "early stopping is almost ridge: how near several steps come to it is 
 LAYER = "one layer alone cannot progress"
 LINEAR_LAYER = "one layer is linear in its query token"
 
-_BAYES = Truth(True, "bayes", "Bayes on this class is ridge at this penalty")
+_BAYES = Truth(True, "(?!cannot tell)(.* or )?bayes( or .*)?", "Bayes on this class is ridge at this penalty")
 DISTANCE = Reading(
     "distance",
-    "the nearest reference is Bayes",
+    "the nearest reference is Bayes, or like it",
     {"ridge": _BAYES, KEPT: _BAYES}
-    | _no("(?!bayes$).*", one_step=STEP, half_a_step=STEP, averaging="it is the reference `averaging`")
-    | _no("(?!bayes$).*", finite_pool="it knows four tasks", nearest_neighbor="it is not linear in the query")
-    | _no("(?!bayes$).*", random_transformer="random", random_attention="random")
+    | _no("(?!.*bayes).*", one_step=STEP, half_a_step=STEP, averaging="it is the reference `averaging`")
+    | _no("(?!.*bayes).*", finite_pool="it knows four tasks", nearest_neighbor="it is not linear in the query")
+    | _no("(?!.*bayes).*", random_transformer="random", random_attention="random")
     | _open(four_steps=OVERLAP)
     | {"GD++": Truth(None, "", OVERLAP), PASS: Truth(None, "", AGAIN)}
-    | {"optimum": Truth(False, "(?!bayes$).*", "its weights are a fixed matrix times X'y")},
+    | {"optimum": Truth(False, "(?!.*bayes).*", "its weights are a fixed matrix times X'y")},
+    prompts=512,
     function=True,
 )
 LINEAR = Reading(
@@ -83,19 +82,20 @@ LINEAR = Reading(
     | _no("not linear", nearest_neighbor="constant around almost every query", random_transformer="gelu and softmax"),
     function=True,
 )
-_RIDGE = Truth(True, "linear, ridge .*", "its weights are those of ridge")
-_OTHER = r"(?!linear, ridge).*"
+_RIDGE = Truth(True, r"linear, (?!cannot tell)(.* or )?ridge \(.*", "its weights are those of ridge")
+_OTHER = r"(?!cannot tell)(?!.*\bridge).*"
 WEIGHTS = Reading(
     "implicit-weights",
-    "the nearest weights are those of ridge",
+    "the nearest weights are those of ridge, or like them",
     {"ridge": _RIDGE, KEPT: _RIDGE, PASS: Truth(None, "", AGAIN)}
-    | _no("linear, averaging", averaging="it is the reference `averaging`")
+    | _no(_OTHER, averaging="it is the reference `averaging`")
     | _no(_OTHER, one_step=STEP, half_a_step=STEP, optimum="its weights are a fixed matrix times X'y")
     | _no(_OTHER, nearest_neighbor="it has no weights", random_transformer="it has no weights")
     | _open(four_steps=OVERLAP, finite_pool="no reference is a pool, and ridge may be the nearest of them")
     | _open(random_attention="no reference is random, and ridge may be the nearest of them")
     | {"GD++": Truth(None, "", OVERLAP)},
     function=True,
+    undecided=".*cannot tell.*",
 )
 _SAME_RIDGE = Truth(True, "same, .*", "its weights are those of ridge")
 SENSITIVITY = Reading(
@@ -126,6 +126,7 @@ EXIT = Reading(
     "early-exit",
     "layers progress along gradient descent or Newton's method, the right one of both",
     _yes("gradient descent", four_steps="loop l is step l")
+    | {"three Newton iterations": Truth(True, "newton", "every fourth block ends an iteration")}
     | {KEPT: Truth(False, "neither", "two blocks an example: no step uses all examples before the last two blocks")}
     | _no("neither", ridge="two blocks an example: no step uses all examples before the last two blocks")
     | _no("neither", finite_pool="all is said by the last block", nearest_neighbor="all is said by the last block")
@@ -135,9 +136,9 @@ EXIT = Reading(
     | {PASS: Truth(None, "", AGAIN)}
     | {"GD++": Truth(None, "", "no step of gradient descent, yet how near two loops come is not known")},
     fields={"train": 256},
-    prompts=128,
+    prompts=256,
 )
-_READ = {"train": 512, "steps": 200, "hidden": 16}
+_READ = {"train": 256, "steps": 60, "hidden": 8}
 _ONE_LAW = Truth(False, "not decoded.*|decoded by a hidden layer alone", "one law: it and its control")
 _NEVER = Truth(False, "not decoded|decoded by a hidden layer alone", PARITY)
 MOMENT = Reading(
@@ -152,9 +153,8 @@ MOMENT = Reading(
     | {KEPT: Truth(None, "", "w is in the stream, and correlates with X'y")}
     | _open(finite_pool="its channels correlate with y x by design of the pool, how much is not known")
     | _open(nearest_neighbor="its softmax reads labels, how they correlate with X'y is not known"),
-    task=TINY,
     fields=_READ,
-    trials=3,
+    prompts=256,
 )
 WRITTEN = Reading(
     "weight-readout",
@@ -165,9 +165,8 @@ WRITTEN = Reading(
     | {"averaging": Truth(None, "", "X'y is in the stream, and correlates with w so much that the rule may be met")}
     | _open(finite_pool="its channels correlate with w by design of the pool, how much is not known")
     | _open(nearest_neighbor="its softmax reads labels, how they correlate with w is not known"),
-    task=TINY,
     fields=_READ,
-    trials=3,
+    prompts=256,
 )
 _TRAINING = Truth(True, "(.* or )?bayes of training( or .*)?", "on every prompt it is Bayes under the training prior")
 BATTERY = Reading(
@@ -183,7 +182,6 @@ BATTERY = Reading(
     | _open(finite_pool="no reference is a pool, some may be near enough")
     | _open(nearest_neighbor="3-nearest-neighbor is a reference, and may be near enough")
     | {"GD++": Truth(None, "", "no reference is GD++, some may be near enough")},
-    trials=3,
 )
 
 READINGS = (DISTANCE, LINEAR, WEIGHTS, SENSITIVITY, CONSTRUCTION, EXIT, MOMENT, WRITTEN, BATTERY)

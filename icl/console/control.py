@@ -9,11 +9,14 @@ from icl.console.machine import keep_programs
 from icl.runs import atomic
 
 
-def report(controls: Any, only: str | None, save: Path | None, as_json: bool) -> None:
-    """Measures, says on standard error what is done, prints the table or JSON, and writes Markdown where asked to."""
+def report(controls: Any, only: str | None, save: Path | None, kept: Path | None, as_json: bool) -> None:
+    """Measures, says on standard error what is done, prints the table or JSON, and writes Markdown where asked to.
+    Trials are kept in a file where one is named, and those that are there are not made again."""
     chosen = controls.readings(only)
     keep_programs()
-    found = controls.measure(chosen, watch=_watch)
+    if kept is not None:
+        atomic.make_directory(kept.parent)
+    found = controls.measure(chosen, kept=kept, watch=_watch)
     typer.echo(controls.to_json(found) if as_json else _text(controls.rows(found)))
     if save is not None:
         atomic.make_directory(save.parent)
@@ -21,9 +24,11 @@ def report(controls: Any, only: str | None, save: Path | None, as_json: bool) ->
         typer.echo(save, err=as_json)
 
 
-def _watch(counted: Any) -> None:
-    said = f"{counted.reading.probe}: {counted.subject}, {counted.variant}: {counted.rate}"
-    typer.echo(said, err=True)
+def _watch(counted: Any, complete: bool) -> None:
+    if complete:
+        cell, side = counted.cell, "holds" if counted.cell.holds else "does not hold"
+        said = f"{cell.reading.probe}: {cell.reading.says}: {cell.variant}, {side}: {counted.rate()}"
+        typer.echo(f"{said}, cannot tell {counted.undecided}", err=True)
 
 
 def _text(rows: list[tuple[str, ...]]) -> str:

@@ -6,9 +6,8 @@ import numpy as np
 from icl.programs import draw, predict
 from icl.references.averaging import Averaging
 from icl.references.ridge import Ridge
-from probes.controls import variants
 from probes.distilled import distilled
-from probes.known import SUBJECTS
+from probes.trials import ALL, Trial, cells
 from probes.truths import CONSTRUCTION, DISTANCE, EXIT, TINY
 
 
@@ -26,16 +25,26 @@ def test_a_distilled_net_is_nearer_to_its_teacher_than_to_another():
 
 
 def test_distilled_nets_count_for_properties_of_the_function_alone():
-    assert variants(DISTANCE, "ridge") == ("plain", "rotated", "distilled")
-    assert variants(EXIT, "ridge") == variants(CONSTRUCTION, "one step") == ("plain", "rotated")
-    assert variants(DISTANCE, "finite pool") == ("plain", "rotated")
+    assert {cell.variant for cell in cells(DISTANCE)} == {"plain", "rotated", "distilled", "random"}
+    for reading in (EXIT, CONSTRUCTION):
+        assert {cell.variant for cell in cells(reading)} == {"plain", "rotated", "random"}
+
+
+def test_a_distilled_net_is_trained_once_for_all_probes(monkeypatch):
+    made = []
+    monkeypatch.setattr("probes.known.distilled", lambda *given: made.append(given) or object())
+    trial = Trial("kernel smoother", "distilled", 1099)
+    assert trial.learner() is trial.learner()
+    assert trial._replace(seed=1098).learner() is not trial.learner()
+    assert len(made) == 2
 
 
 def test_a_teacher_says_what_the_weights_set_by_hand_say():
     prompts = draw(TINY, jax.random.key(1), 0, 64)
-    taught = {name: subject for name, subject in SUBJECTS.items() if subject.teacher is not None}
-    assert {"ridge", "one step", "averaging"} <= set(taught)
+    taught = {name: subject for name, subject in ALL.items() if subject.teacher is not None}
+    assert {"ridge", "one step", "kernel smoother", "moment, squares"} <= set(taught)
     for subject in taught.values():
-        built, teacher = subject.build(TINY, jax.random.key(0)), subject.teacher(TINY)
+        task = subject.on(TINY)
+        built, teacher = subject.build(task, jax.random.key(0)), subject.teacher(task)
         own, other = (np.asarray(predict(predictor, prompts).mean) for predictor in (built, teacher))
         np.testing.assert_allclose(own, other, atol=2e-5 * np.abs(other).max())

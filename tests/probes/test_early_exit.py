@@ -13,12 +13,13 @@ from icl import layouts, references
 from icl.layouts import Signature
 from icl.models import Learner
 from icl.models.constructions.gradient_descent import GradientDescentWeights
+from icl.models.constructions.ridge import ShermanMorrison
 from icl.models.heads import MeanHead
 from icl.models.transformer import Transformer
 from icl.references.newton import Newton
-from icl.resampling import resamples
 from icl.taps import tap
-from probes.early_exit import Match, refit, streams
+from probes import progress
+from probes.early_exit import refit, streams
 
 TASK = fc.get("linear-regression", dim=3, points=9, noise_std=0.3)
 KEY = jax.random.key(0)
@@ -100,24 +101,63 @@ def test_layers_that_do_something_else_are_on_no_curve():
     assert np.all(result.table().where(metric="newton_left").value[:3] > 0.5)
 
 
+def curve(steps, prompts=40):
+    """Members whose predictions grow by 1 a step, at one position."""
+    said = np.asarray(steps, float)[:, None, None] * np.ones((1, prompts, 1))
+    return progress.Curve(np.asarray(steps), said, "")
+
+
 @pytest.mark.parametrize(
-    ("nearest", "size", "first", "progress"),
+    ("said", "first", "progresses"),
     [
-        ((0, 2, 3), 1.0, 0, True),
-        ((3, 2, 0), 1.0, 0, False),
-        ((2, 2, 2), 1.0, 0, False),
-        ((9, 1, 3), 1.0, 1, True),
-        ((9, 9, 3), 1.0, 2, False),
-        ((0, 2, 9), 1.0, 3, False),
+        ((1, 2, 3), 0, True),
+        ((3, 2, 1), 0, False),
+        ((2, 2, 2), 0, False),
+        ((9, 1, 3), 1, True),
+        ((9, 9, 3), 2, False),
+        ((1, 2, 9), 3, False),
+        # All is said by the last layer: from nothing to a step is no progress along steps.
+        ((0, 0, 2), 0, False),
     ],
 )
-def test_what_progress_means(nearest, size, first, progress):
+def test_what_progress_means(said, first, progresses):
     """Nine stands for a layer that no member is near to."""
-    members = np.arange(4.0)
-    gaps = np.abs(np.array(nearest)[None, :, None] - members) + np.random.default_rng(0).uniform(0, 0.05, (40, 3, 4))
-    match = Match(gaps, members, np.full(3, size))
-    assert match.first == first
-    assert match.progresses(resamples(40)) == progress
+    layers = np.asarray(said, float)[:, None, None] * np.ones((1, 40, 1))
+    layers[np.asarray(said) == 9] = np.resize([9.0, -9.0], 40)[None, :, None]
+    found = progress.fit(layers, curve(range(4)))
+    assert found.first == first
+    assert found.progresses is progresses
+
+
+@pytest.mark.parametrize(("apart", "progresses"), [(0.0, True), (0.5, None), (0.9, False)])
+def test_changes_must_be_those_of_further_steps(apart, progresses):
+    """Layers on the curve that differ from one another in what the members do not: after large numbers of steps a share
+    of the mean square is more than a step."""
+    rng = np.random.default_rng(0)
+    layers = np.asarray([10.0, 11.0, 12.0])[:, None, None] * np.ones((1, 2000, 1))
+    layers = layers + apart * rng.normal(size=layers.shape)
+    found = progress.fit(layers, curve(range(14), 2000))
+    assert found.first == 0
+    assert max(found.left) < 0.02
+    assert found.progresses is progresses
+    fits = {"gradient_descent": found, "newton": found._replace(steps=(3, 3, 3))}
+    assert progress.along(fits) == {True: ("gradient_descent",), None: None, False: ()}[progresses]
+
+
+def test_of_two_curves_the_one_that_is_twice_as_near():
+    near = progress.fit(np.asarray([1.0, 2.0])[:, None, None] * np.ones((1, 40, 1)), curve(range(4)))
+    fits = {"gradient_descent": near._replace(left=(0.01, 0.01)), "newton": near._replace(left=(0.019, 0.019))}
+    assert progress.along(fits) is None
+    assert progress.along(fits | {"newton": near._replace(left=(0.021, 0.021))}) == ("gradient_descent",)
+    assert progress.along(fits | {"gradient_descent": near._replace(left=(0.05, 0.05))}) == ("newton",)
+
+
+def test_ridge_that_takes_in_an_example_after_another_is_no_newton():
+    """Its layers are all near to Newton's late iterations, and were called so in three trials of four."""
+    task = fc.get("linear-regression", dim=2, points=6, noise_std=0.6)
+    ridge = ShermanMorrison(penalty=0.36).make(task)
+    result = probes.get("early-exit", train=64)(ridge, task=task, key=KEY, prompts=64)
+    assert result.decision == "neither"
 
 
 def test_loops_of_linear_attention_are_read_in_passes_of_their_own():

@@ -56,7 +56,7 @@ def test_results_survive_the_disk_and_draw(tmp_path):
     result = probes.distance(TASK.bayes, task=TASK, key=jax.random.key(5), prompts=16)
     again = probes.load(result.save(tmp_path / "p"))
     assert again.answer == result.answer
-    assert again.decision == result.decision == "bayes"
+    assert again.decision == result.decision == "bayes or ridge (best penalty)"
     assert again.axes == result.axes
     for name, array in result.arrays.items():
         np.testing.assert_array_equal(array, again.arrays[name])

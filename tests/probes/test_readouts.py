@@ -13,6 +13,7 @@ from icl import layouts, references
 from icl.layouts import Signature
 from icl.models import Learner
 from icl.models.heads import MeanHead
+from icl.resampling import resamples
 from icl.taps import tap
 from probes.readout import readable, shuffled
 
@@ -65,17 +66,39 @@ def test_the_layer_that_holds_the_target_is_found(name, target, read):
         assert np.mean(result.arrays["mlp"][1]) < 0.5 * np.mean(result.arrays["mlp"][0])
 
 
+def decide(readout, arrays, spread=0.0):
+    """Errors by layer, of 40 prompts; those of the network's own differ by this share."""
+    each = np.resize([1.0, -1.0], 40)
+    single = {
+        name: values.mean(1, keepdims=True) * (1 + (0 if name.endswith("control") else spread) * each)
+        for name, values in arrays.items()
+    }
+    return readout._answer(arrays, single, np.ones(40), resamples(40))
+
+
 def test_decoded_means_better_than_on_the_shuffled_network():
     readout = probes.get("weight-readout")
     own, control = np.array([[0.9], [0.11], [0.1]]), np.array([[0.9], [0.8], [0.8]])
     arrays = {"linear": own, "linear_control": control, "mlp": own, "mlp_control": 1.5 * own}
-    answer, decision = readout._answer(arrays)
+    answer, decision = decide(readout, arrays)
     assert "linear read-out: decoded from layer 1 on, error 0.11, control 0.8" in answer
     assert "one hidden layer: not decoded" in answer
     assert decision == "decoded"
     swapped = {"linear": own, "linear_control": 1.5 * own, "mlp": own, "mlp_control": control}
-    assert readout._answer(swapped)[1] == "decoded by a hidden layer alone"
-    assert readout._answer(swapped | {"mlp_control": 1.5 * own})[1] == "not decoded"
+    assert decide(readout, swapped)[1] == "decoded by a hidden layer alone"
+    assert decide(readout, swapped | {"mlp_control": 1.5 * own})[1] == "not decoded"
+
+
+def test_an_error_is_above_half_of_both_below_it_or_it_cannot_be_told():
+    """A target that is not decoded is not called so because a shuffled network does worse than predicting 0."""
+    readout = probes.get("weight-readout")
+    own, control = np.array([[0.9]]), np.array([[9.0]])
+    arrays = {"linear": own, "linear_control": control, "mlp": own, "mlp_control": control}
+    assert decide(readout, arrays)[1] == "not decoded"
+    half = arrays | {"linear": np.array([[0.5]]), "linear_control": np.array([[1.0]])}
+    assert decide(readout, half, 0.5)[1] == "cannot tell"
+    assert decide(readout, half | {"linear": np.array([[0.2]])}, 0.5)[1] == "decoded"
+    assert decide(readout, half | {"linear": np.array([[0.9]])}, 0.5)[1] == "not decoded"
 
 
 def test_a_layer_that_overflows_holds_nothing():

@@ -85,8 +85,16 @@ class Construction(Fields):
         reason = self.applies(task)
         if reason:
             raise NotAvailable(reason)
-        learner = self.config(task).make(task, key=jax.random.key(0))
+        learner = blank(self.config(task), task)
         return eqx.tree_at(lambda m: m.network, learner, self.fill(learner.network, task))
+
+
+def blank(config: ModelConfig, task: FunctionClass) -> Learner:
+    """A learner of this class whose parameters are all 0, to be written by hand: random weights of every shape would
+    have to be compiled, only to be overwritten."""
+    shapes = eqx.filter_eval_shape(lambda: config.make(task, key=jax.random.key(0)))
+    empty = lambda leaf: jnp.asarray(np.zeros(leaf.shape, leaf.dtype))  # noqa: E731
+    return jax.tree.map(lambda leaf: empty(leaf) if isinstance(leaf, jax.ShapeDtypeStruct) else leaf, shapes)
 
 
 def write_projections(mixer: Any, query_key: np.ndarray, value: np.ndarray, output: np.ndarray) -> Any:
