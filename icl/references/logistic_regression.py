@@ -8,17 +8,16 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int, Shaped
 
 from function_classes.base import FunctionClass, Prediction, Prompt
 from function_classes.fields import setting
-from function_classes.rotations import rotate
+from function_classes.rotations import back_substitute, divide, rotate
 from function_classes.spaces import Signs
 from icl.references.base import HIGHEST, Reference, vectors_to_labels
 
 # A step that changes no margin y w'x by more than this share of the largest (or of 1) is the last but one.
-SETTLED = 3e-5
+SETTLED = 1e-3
 
 
 @Reference.registry.add("logistic-regression", papers=("cox-1958",))
@@ -93,7 +92,7 @@ class LogisticRegression(Reference):
             scaled = jax.lax.while_loop(unsettled, newton, begin).scaled
             # One more step from the optimum, which has the derivatives that the loop has not.
             scaled = scaled + _newton(problem, scaled)[0]
-            w = solve_triangular(triangle, scaled)
+            w = back_substitute(triangle, scaled)
             plain = _Problem(rows, self.penalty * jnp.eye(w.shape[0]))
             w = w + jax.lax.stop_gradient(_polished(plain, w) - w)
             # |row| / 2 is the most that an example adds to the curvature.
@@ -125,8 +124,7 @@ class _Problem(NamedTuple):
 
 def _scaled(triangle: Float[Array, "D1 D1"], rows: Float[Array, "P D1"], penalty: Array | float) -> _Problem:
     """In these coordinates the curvature is at most I, whatever scale and offset the inputs have."""
-    both = jnp.concatenate([rows, jnp.eye(triangle.shape[0])])
-    solved = solve_triangular(triangle, both.T, trans=1).T
+    solved = divide(jnp.concatenate([rows, jnp.eye(triangle.shape[0])]), triangle)
     inverse = solved[rows.shape[0] :]
     return _Problem(solved[: rows.shape[0]], penalty * jnp.matmul(inverse.T, inverse, precision=HIGHEST))
 
