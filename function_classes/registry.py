@@ -10,6 +10,7 @@ import pkgutil
 from typing import Any, TypeVar
 
 from function_classes.fields import ConfigError, Problem, build, nearest
+from function_classes.problems import shown
 
 T = TypeVar("T", bound=type)
 
@@ -54,7 +55,7 @@ class Registry:
         """The registered class. Raises ConfigError with the nearest name when there is none."""
         self._load()
         if not isinstance(name, str) or name.replace("_", "-") not in self._members:
-            problem = f"unknown {self.kind} {name!r}{nearest(str(name), self._members)}"
+            problem = f"unknown {self.kind} {shown(name)}{nearest(str(name)[:100], self._members)}"
             raise ConfigError([Problem("", problem)])
         return self._members[name.replace("_", "-")]
 
