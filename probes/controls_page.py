@@ -94,10 +94,22 @@ def _tally(decisions: list[str]) -> str:
 
 
 def _verdicts(found: list[Counted]) -> list[str]:
-    """Which probes decide nothing, and why."""
+    """Which probes decide nothing, and of which numbers too few trials have been made to say."""
+    short = [one for one in found if one.rate().trials < DECIDED and len(one.said) < DRAWN]
+    if short:
+        cells = "; ".join(f"{c.cell.reading.says}, {c.cell.variant}, {SIDES[c.cell.holds]}" for c in short)
+        words = (
+            f"Not finished: of {len(short)} of {len(found)} numbers fewer than {DECIDED} trials have been made, and "
+            f"nothing follows from these: {cells}. The page was written from the trials kept until then."
+        )
+        return [*textwrap.wrap(words, WIDTH), "", *_silent(found)]
+    return _silent(found) or ["Every probe of this table decides."]
+
+
+def _silent(found: list[Counted]) -> list[str]:
     silent = {c.cell.reading.probe for c in found if not Probe.registry.find(c.cell.reading.probe).decides}
     if not silent:
-        return ["Every probe of this table decides."]
+        return []
     words = ", ".join(sorted(silent))
     return [f"Report numbers and decide nothing, whatever their rule would say: {words}."]
 
