@@ -87,6 +87,8 @@ def _train(named: Configs, alias: str, runs: str | os.PathLike[str], watch: Any)
     session = run_all(flat, root=runs, name=alias, watch=watch)
     if session.outcome.interrupted is not None:
         raise KeyboardInterrupt
+    if session.outcome.busy:  # no verdict on a run that somebody is still training
+        raise session.outcome.busy[0]
     trained = iter(session.runs)
     return {name: tuple(next(trained) for _ in group) for name, group in named.items()}
 

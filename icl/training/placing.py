@@ -11,7 +11,7 @@ from icl import sources
 from icl.config import Config
 from icl.runs import checkpoints, provenance
 from icl.runs.directory import RunDirectory, State
-from icl.runs.errors import AlreadyARun, NotARun
+from icl.runs.errors import AlreadyARun, Busy, NotARun
 from icl.training import packs
 
 
@@ -40,18 +40,22 @@ def find(
     configs: Sequence[Config], root: Path, name: str | None, fresh: bool
 ) -> tuple[list[RunDirectory], list[RunDirectory]]:
     """The directory of every configuration, existing or new, and which of them are new. New ones are packed together:
-    what their manifests say of it holds for as long as they train."""
+    what their manifests say of it holds for as long as they train. A run that another process writes to keeps its alias
+    and its place; whoever trains leaves it out."""
     found: dict[int, RunDirectory] = {}
     for index, config in enumerate(configs):
         path = RunDirectory.place(root, config.dump(), config.identity)
         if not (path / "status.json").exists():
             continue
         directory = RunDirectory.open(path)
-        if fresh:
-            with directory.lock():
-                shutil.move(path, _aside(path))
-        else:
-            found[index] = directory if name in (None, directory.name) else directory.called(name)
+        try:
+            if fresh:
+                with directory.lock():
+                    shutil.move(path, _aside(path))
+            else:
+                found[index] = directory if name in (None, directory.name) else directory.called(name)
+        except Busy:
+            found[index] = directory
     created = []
     first = {config.identity: index for index, config in reversed(list(enumerate(configs)))}
     for pack in packs.new(configs, [i for i, c in enumerate(configs) if i not in found and first[c.identity] == i]):

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import os
 import shlex
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -104,11 +105,14 @@ def sweep(
 ) -> tuple[Run, ...]:
     """Trains every combination of a grid's values, by path: `sweep(config, {"model.depth": [1, 2], "seed": range(3)})`.
 
-    One value need not be a list. Members that differ in seeds, rates and other float fields only train as one program.
+    One value need not be a list. Members that differ in seeds, rates and other float fields only train as one program. A
+    run that another process writes to is left out, with a warning.
     """
     session = run_all(expand(config, grid), root=root, name=name, watch=watch, leave=False)
     if session.outcome.interrupted is not None:
         raise KeyboardInterrupt
+    for error in session.outcome.busy:
+        warnings.warn(f"left out: {error}", stacklevel=2)
     return session.runs
 
 
@@ -179,10 +183,7 @@ def run_all(
         else:
             places, created = list(directories), []
             for config, directory in zip(configs, places, strict=True):
-                if directory.identity != config.identity:
-                    known = directory.manifest.get("matmul_precision", "None")
-                    message = f"{directory.path}: was trained with matrix products of precision {known}, which are now "
-                    raise ConfigError([Problem("jax", f"{message}{provenance.precision()}: set it back to go on")])
+                _check_identity(config, directory)
         interruption.farewell = lambda: farewell(places, root, name)
         busy: list[Busy] = []
         plan = packs.recorded(configs, places, placing.unfinished(configs, places))
@@ -195,6 +196,22 @@ def run_all(
         code = interruption.exit_code or (5 if busy else 3 if diverged else 0)
         interruption.farewell = None
     return Session(tuple(map(Run, places)), Outcome(code, interruption.requested, tuple(busy)))
+
+
+def _check_identity(config: Config, directory: RunDirectory) -> None:
+    """Raises ConfigError where a run's configuration means another run now, whose steps must not follow on its own."""
+    if directory.identity == config.identity:
+        return
+    recorded = str(directory.manifest.get("matmul_precision"))
+    before, now = "None" if recorded == "default" else recorded, str(provenance.precision())
+    if before != now:
+        reason = f"was trained with matrix products of precision {before}, now they have {now}; set it back to go on"
+    else:
+        reason = (
+            "was trained by another version of icl, in which the same settings mean something else; train it anew "
+            "from its config.json, or go on with that version"
+        )
+    raise ConfigError([Problem(str(directory.path), reason)])
 
 
 def farewell(places: Sequence[RunDirectory], root: str | os.PathLike[str], name: str | None) -> str:

@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from function_classes import ConfigError
 from icl.handle import Run, load_all
 from icl.runs import checkpoints
+from icl.runs.atomic import write_atomic
 from icl.runs.directory import RunDirectory, State
 from icl.runs.errors import Busy
+from icl.runs.strict_json import seal
 from icl.training import packs
-from icl.training.session import extend, run_all
+from icl.training.session import extend, run_all, sweep
 from tests.compiling import FAST
 from tests.training.test_session import contents, tiny
 
@@ -79,9 +82,6 @@ def test_extended_members_stay_one_program(tmp_path, whole):
 
 def test_runs_without_a_record_say_so(tmp_path, whole):
     (run, *_) = killed(whole, tmp_path, (10, 10, 10))
-    from icl.runs.atomic import write_atomic
-    from icl.runs.strict_json import seal
-
     write_atomic(run.path / "manifest.json", seal({**run.directory.manifest, "packing": {}}))
     (again,) = run_all(SEEDS[:1], root=tmp_path).runs
     assert again.finished
@@ -90,9 +90,6 @@ def test_runs_without_a_record_say_so(tmp_path, whole):
 
 def test_other_versions_and_devices_are_said_before_a_run_goes_on(tmp_path, whole):
     (run, *_) = killed(whole, tmp_path, (10, 10, 10))
-    from icl.runs.atomic import write_atomic
-    from icl.runs.strict_json import seal
-
     manifest = run.directory.manifest
     changed = {"packing": manifest["packing"] | {"devices": 7}, "versions": manifest["versions"] | {"jax": "0.9.9"}}
     write_atomic(run.path / "manifest.json", seal({**manifest, **changed}))
@@ -115,6 +112,39 @@ def test_busy_members_are_left_out_and_named(tmp_path, whole):
         with pytest.raises(Busy, match=held.path.name):
             run_all(SEEDS[1:2], root=tmp_path)
     assert [contents(run) for run in run_all(SEEDS, root=tmp_path).runs] == [contents(run) for run in whole]
+
+
+def test_busy_members_are_left_out_of_a_sweep_of_another_name_and_of_a_fresh_one(tmp_path, whole):
+    """Neither can their alias be changed, nor can they be moved aside; the others are trained."""
+    killed(whole, tmp_path, (10, 10, 10))
+    held = RunDirectory.open(tmp_path / whole[1].path.name)
+    with held.lock():
+        for ways in ({"name": "again"}, {"fresh": True}):
+            session = run_all(SEEDS, root=tmp_path, **ways)
+            assert [run.finished for run in session.runs] == [True, False, True]
+            assert [held.path.name in str(error) for error in session.outcome.busy] == [True]
+        assert RunDirectory.open(held.path).name == held.name
+    assert (tmp_path / "replaced").is_dir()
+
+
+def test_a_sweep_in_a_notebook_warns_of_runs_it_left_out(tmp_path, whole):
+    killed(whole, tmp_path, (10, 10, 10))
+    with (
+        RunDirectory.open(tmp_path / whole[1].path.name).lock(),
+        pytest.warns(UserWarning, match="left out: .*writing"),
+    ):
+        runs = sweep(tiny(), {"seed": range(3)}, root=tmp_path)
+    assert [run.finished for run in runs] == [True, False, True]
+
+
+@pytest.mark.parametrize(("recorded", "said"), [("highest", "precision highest"), ("None", "another version of icl")])
+def test_a_run_whose_configuration_means_another_one_now_is_not_continued_and_says_why(tmp_path, whole, recorded, said):
+    (run, *_) = killed(whole, tmp_path, (10, 10, 10))
+    manifest = run.directory.manifest | {"identity": "0123456789abcdef", "matmul_precision": recorded}
+    write_atomic(run.path / "manifest.json", seal(manifest))
+    moved = run.path.rename(tmp_path / "moved")
+    with pytest.raises(ConfigError, match=said):
+        run_all(SEEDS[:1], root=tmp_path, directories=[RunDirectory.open(moved)])
 
 
 def test_long_sweeps_are_several_programs():
