@@ -105,8 +105,8 @@ def sweep(
 ) -> tuple[Run, ...]:
     """Trains every combination of a grid's values, by path: `sweep(config, {"model.depth": [1, 2], "seed": range(3)})`.
 
-    One value need not be a list. Members that differ in seeds, rates and other float fields only train as one program. A
-    run that another process writes to is left out, with a warning.
+    One value need not be a list. Members that differ in seeds, rates and other float fields only train as one program.
+    A run that another process writes to is left out, with a warning.
     """
     session = run_all(expand(config, grid), root=root, name=name, watch=watch, leave=False)
     if session.outcome.interrupted is not None:
