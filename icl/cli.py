@@ -1,5 +1,6 @@
 """The command `icl`: every door of the house, opened lazily, so that `icl --help` starts no backend."""
 
+import atexit
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -278,8 +279,10 @@ def _exit(code: int) -> None:
 
 def main() -> None:
     """The console script: every foreseeable failure is a message with a fix and an exit code, never a traceback."""
+    from icl import signals
     from icl.console import failures
 
+    atexit.register(signals.over)
     sys.exit(failures.shielded(lambda: app(standalone_mode=False)))
 
 

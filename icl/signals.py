@@ -46,6 +46,14 @@ class Interruption:
 _active: Interruption | None = None
 
 
+def over() -> None:
+    """From here on the process only ends: its work is done and printed, and a signal that comes while Python takes
+    itself down must not turn that into a death by it. Outside the main thread nothing is changed."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
+
 @contextlib.contextmanager
 def interruptible(leave: bool = True) -> Iterator[Interruption]:
     """Inside the block SIGINT and SIGTERM only set `requested` while work is unsaved, and otherwise end the process

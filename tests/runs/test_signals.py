@@ -124,3 +124,15 @@ def test_other_threads_change_nothing():
     thread.start()
     thread.join()
     assert seen == [(before, None)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_the_work_is_done_changes_nothing(number):
+    """While Python takes itself down: the command has printed its answer, and its exit code is the answer's."""
+    code = (
+        f"import atexit, os, sys, icl.cli; atexit.register(lambda: os.kill(os.getpid(), {int(number)})); "
+        "sys.argv = ['icl', '--version']; icl.cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout

@@ -19,27 +19,11 @@ from icl.models import given
 from icl.models.base import ModelConfig
 from icl.runs.leaves import name_leaves
 from icl.training.engine import Program
+from tests.cells import CLASS, MODULE
 
 TASK = get("linear-regression", dim=2, points=4)
 TINY = {"steps": 6, "batch": 8, "log_every": 3, "validation_prompts": 8, "checkpoint_every": "3", "optimizer": "adam"}
-TYPED = """
-import equinox as eqx, jax, jax.numpy as jnp
-from function_classes import FunctionClass, Prediction, Real
-
-class Slope(FunctionClass):
-    points: int = 4
-    @property
-    def x_space(self): return Real((1,))
-    @property
-    def y_space(self): return Real()
-    def sample_latent(self, key): return jax.random.normal(key)
-    def sample_inputs(self, latent, key): return jax.random.normal(key, (self.points, 1))
-    def evaluate(self, latent, xs): return latent * xs[:, 0]
-
-class Weight(eqx.Module):
-    weight: jax.Array
-    def __call__(self, prompt): return Prediction(mean=prompt.xs @ self.weight)
-"""
+TYPED = CLASS.format(factor=1) + MODULE
 
 
 class Parts(eqx.Module):
