@@ -180,10 +180,15 @@ class Config(Fields):
     def identity(self) -> str:
         """Hash of the scientific fields, the seed, the component versions and, where it is not the device's own, the
         precision of matrix products that JAX is set to: 16 hexadecimal digits."""
-        science, precision = plain.identity(self), provenance.precision()
-        if precision is not None:
-            science["matmul_precision"] = precision
-        return hashlib.sha256(plain.canonical(science).encode()).hexdigest()[:16]
+        return _hashed(plain.identity(self))
+
+    @property
+    def identity_without_rate(self) -> str:
+        """The identity that a run without a stated rate had before its optimizer's was written down: such runs, made by
+        `Config(task)`, go on under it."""
+        science = plain.identity(self)
+        science["training"].pop("learning_rate")
+        return _hashed(science)
 
     def change(self, **settings: Any) -> "Config":
         """The same configuration with some settings changed, by path or bare name. What was derived from others is
@@ -196,6 +201,13 @@ class Config(Fields):
         """The peak learning rate."""
         rate = self.training.learning_rate
         return type(self.training.optimizer).default_rate if rate is None else rate
+
+
+def _hashed(science: dict[str, Any]) -> str:
+    precision = provenance.precision()
+    if precision is not None:
+        science["matmul_precision"] = precision
+    return hashlib.sha256(plain.canonical(science).encode()).hexdigest()[:16]
 
 
 SECTIONS = ("task", "model", "training", "training.curriculum", "evaluation")

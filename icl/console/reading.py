@@ -144,13 +144,15 @@ def _configuration(run: Any) -> str:
 
 
 def compare(name: str, out: Path, as_json: bool) -> str:
-    """Settings that differ between runs, and their last numbers."""
+    """Settings that differ between runs, and their last numbers. Raises NotARun where all of them are damaged."""
     from icl.handle import load_all
 
     runs = load_all(name, out)
+    known, damaged = _intact(runs)
+    if not known and damaged:
+        raise damaged[0]
     if not as_json:
         return comparison(runs)
-    known, damaged = _intact(runs)
     say(f"damaged: {error}" for error in damaged)
     return json.dumps([fields for _, fields in known])
 

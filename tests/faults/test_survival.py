@@ -44,7 +44,7 @@ Program.chunk = held
 # A plugin that sets the clock back by decades once training begins.
 BACK = """
 import datetime, types
-from icl.runs import directory, lock, provenance
+from icl.runs import lock, provenance, records
 from icl.training.engine import Program
 class Past(datetime.datetime):
     @classmethod
@@ -52,7 +52,7 @@ class Past(datetime.datetime):
         return cls(1999, 12, 31, tzinfo=zone)
 chunk = Program.chunk
 def later(self, state, start, stop, data):
-    for module in (directory, lock, provenance):
+    for module in (lock, provenance, records):
         module.datetime = types.SimpleNamespace(datetime=Past, UTC=datetime.UTC)
     return chunk(self, state, start, stop, data)
 Program.chunk = later

@@ -11,10 +11,11 @@ import jax
 import numpy as np
 import pytest
 
+from function_classes.fields import ConfigError
 from icl.config import Config
 from icl.handle import Run, load, load_all
-from icl.runs import checkpoints
-from icl.runs.directory import State
+from icl.runs import checkpoints, provenance
+from icl.runs.directory import RunDirectory, State
 from icl.runs.errors import Diverged, NotFound
 from icl.training.session import expand, extend, fork, run_all, sweep, train
 from tests.compiling import FAST
@@ -188,3 +189,19 @@ def test_second_process_on_one_run_is_refused(tmp_path):
         done = subprocess.run([sys.executable, "-c", code, str(run.path)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 5
     assert str(os.getpid()) in done.stdout
+
+
+def test_a_run_that_states_no_rate_goes_on_under_its_old_identity(tmp_path, finished):
+    """As `Config(task)` was once written down. Under an identity that its settings never had, it does not."""
+    config = tiny()
+    tree = config.dump()
+    tree["training"]["learning_rate"] = None
+    old, wrong = (
+        RunDirectory.create(tmp_path / name, tree, identity, provenance.manifest(tree, identity))
+        for name, identity in (("old", config.identity_without_rate), ("wrong", config.identity))
+    )
+    (run,) = run_all([Run(old).config], directories=[old], leave=False).runs
+    assert (run.finished, run.identity) == (True, config.identity_without_rate)
+    assert contents(run)["metrics"] == contents(finished)["metrics"]
+    with pytest.raises(ConfigError, match="in which the same settings mean something else"):
+        run_all([Run(wrong).config], directories=[wrong], leave=False)
