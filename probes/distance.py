@@ -47,13 +47,11 @@ class Distance(Probe):
                 rows.append((name, -1, k, "distance", unit, *interval, prompts))
 
         def alike(a: str, b: str) -> float:
-            # Nats have a size of their own; squared distances are relative to the squared predictions.
             gap = typical(np.asarray(apart(said[a], said[b])).sum(-1))
-            return (
-                gap / max(typical(np.square(np.asarray(said[a].as_mean(task.y_space), np.float64))), 1e-30)
-                if real
-                else gap
-            )
+            if not real:
+                return gap  # nats have a size of their own
+            size = typical(np.square(np.asarray(said[a].as_mean(task.y_space), np.float64)))
+            return gap / max(size, 1e-30)
 
         found = nearest(arrays, alike)
         order, at = found.order, found.typical
