@@ -50,10 +50,10 @@ def draw(runs: Path, scale: str) -> tuple[Any, str, str]:
 
 def _by_position(axis: Any, runs: Any) -> None:
     results = [probes.get("distance")(run, key=prng.stream(0, "evaluation"), prompts=1024) for run in runs]
-    for index, name in enumerate(results[0].arrays):
+    for name in results[0].arrays:
         for number, result in enumerate(results):
             middle = np.median(result.arrays[name], 0)
-            look = style.line(name, index)
+            look = style.line(name)
             axis.plot(np.where(middle > 0, middle, np.nan), **look, alpha=0.7, label=None if number else name)
     axis.set(xlabel="examples seen, k", ylabel="median squared distance per dim", yscale="log", ylim=(1e-6, None))
     axis.legend(ncols=2, loc="lower center", fontsize=6.5)

@@ -77,11 +77,11 @@ class ProbeResult:
             figure, axes = plt.subplots(1, len(metrics), figsize=(3.6 * len(metrics) + 1.6, 3.2), squeeze=False)
             for axis, metric in zip(axes[0], metrics, strict=True):
                 rows = self.long.where(metric=metric)
-                for index, name in enumerate(dict.fromkeys(rows["predictor"].tolist())):
+                for name in dict.fromkeys(rows["predictor"].tolist()):
                     one = rows.where(predictor=name)
                     kept = one["position"] >= 0
                     k, value, low, high = (one[c][kept] for c in ("position", "value", "low", "high"))
-                    look = style.line(name, index)
+                    look = style.line(name)
                     axis.plot(k, value, label=name, **look)
                     axis.fill_between(k, low, high, color=look["color"], alpha=0.15, linewidth=0)
                 unit = rows["normalization"][0]

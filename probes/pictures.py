@@ -82,10 +82,10 @@ def small_multiples(table: Table, columns: int = 3) -> Any:
         figure, axes = plt.subplots(count, columns, figsize=(3.4 * columns + 2, 2.4 * count), squeeze=False)
         for axis, metric in zip(axes.flat, metrics, strict=False):
             rows = table.where(metric=metric)
-            for index, name in enumerate(names):
+            for name in names:
                 one = rows.where(predictor=name)
                 kept = one["position"] >= 0
-                axis.plot(one["position"][kept], one["value"][kept], label=name, **style.line(name, index))
+                axis.plot(one["position"][kept], one["value"][kept], label=name, **style.line(name))
             axis.set(title=metric, yscale="log")
             # Errors of exact predictors on noiseless labels are rounding; they would flatten all the others.
             axis.set_ylim(bottom=max(axis.get_ylim()[0], SMALLEST))

@@ -14,7 +14,10 @@ from icl.console import evaluating, options, reading
 from icl.evaluation import evaluate
 from icl.handle import load
 from icl.sheets import sheet
+from icl.tables import Table
 from icl.training.session import sweep, train
+from probes.base import ProbeResult
+from probes.pictures import small_multiples
 from tests.training.test_session import tiny
 
 
@@ -104,6 +107,10 @@ def test_a_panel_in_which_nobody_is_above_the_floor_says_so():
     assert not invisible(figure)
 
 
+def names_of(figure) -> list[str]:
+    return [line.get_label() for line in figure.axes[0].get_lines()]
+
+
 def test_a_reference_looks_the_same_in_every_figure():
     """Whoever else is drawn; and references that are drawn together look different."""
     tasks = [fc.get("linear-regression", dim=2, points=3), fc.get("conjunction", dim=3, points=3), fc.get("markov")]
@@ -118,8 +125,13 @@ def test_a_reference_looks_the_same_in_every_figure():
             {k: v for k, v in references.standard(tasks[0]).items() if k in ("ridge (best penalty)", "averaging")},
         )
     ]
+    rows = [(name, -1, k, "distance", "per_dim", 1.0, 0.9, 1.1, 8) for name in names_of(figures[1]) for k in range(3)]
+    found = ProbeResult("mine", "", "", "", Table.from_rows(rows), {}, {})
+    figures += [found.over_positions(), small_multiples(found.table())]
     colors = [{line.get_label(): line.get_color() for line in figure.axes[0].get_lines()} for figure in figures]
-    assert colors[1].items() <= colors[0].items()
+    for others in colors[1:]:
+        assert len(others) == 2
+        assert others.items() <= colors[0].items()
 
 
 def test_a_map_and_its_runs(tmp_path):
