@@ -47,8 +47,9 @@ class ProbeResult:
         self.long, self.arrays, self.axes, self.decision = table, arrays, axes, decision
 
     def undecided(self) -> "ProbeResult":
-        """The same numbers of a probe whose rule is wrong too often to decide."""
-        answer = f"{self.answer} (numbers alone: the rule is wrong too often, docs/controls.md; it decides nothing)"
+        """The same numbers of a probe whose rule is wrong, or cannot tell, too often to decide."""
+        why = "numbers alone: on learners that are known its rule is wrong or cannot tell too often, docs/controls.md"
+        answer = f"{self.answer} ({why}; it decides nothing)"
         said = self.name, self.question, self.rule, answer
         return ProbeResult(*said, self.long, self.arrays, self.axes)
 

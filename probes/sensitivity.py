@@ -34,6 +34,9 @@ SAME, OTHER = 0.99, 0.95
 class Sensitivity(Probe):
     """Against Bayes where it is linear in the query, and every standard reference that has weights, for each k >= 1."""
 
+    # Of distilled nets that imitate ridge it cannot tell in 58 of 75: their cosines lie between both bounds.
+    decides = False
+
     question = "Does the prediction depend on the query as that of gradient descent, ridge or Bayes does?"
     rule = (
         "nearest by the mean cosine over k >= 1; the same dependence where the 95 % interval of that ends at 0.99 or "

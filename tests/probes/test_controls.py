@@ -18,7 +18,7 @@ from icl import cli
 from icl.programs import draw, predict
 from probes import controls, controls_page
 from probes.base import Probe
-from probes.controls import DRAWN, Counted, Kept, Rate, Said, measure, readings
+from probes.controls import DECIDED, DRAWN, Counted, Kept, Rate, Said, measure, readings
 from probes.known import SUBJECTS
 from probes.trials import ALL, DISTILLED, PUBLISHED, SHAPES, Cell, Trial, cells, trial_of, why_not
 from probes.truths import CONSTRUCTION, DISTANCE, LINEAR, READINGS, TINY, WEIGHTS
@@ -274,3 +274,26 @@ def test_the_page_in_the_repository_has_every_reading():
     assert re.findall(r"^## (.*: .*)$", text, re.MULTILINE) == [f"{r.probe}: {r.says}" for r in READINGS]
     for cell in EVERY:
         assert f"| {cell.reading.says} | {cell.variant} | {controls_page.SIDES[cell.holds]} |" in text
+
+
+def test_a_probe_decides_as_the_page_in_the_repository_says():
+    """Every number has its trials, and who is out of bounds in one of them decides nothing; at most two end so."""
+    lines = [line for line in DOCS.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.count("|") == 12]
+    numbers = [row for row in rows if row[0] in probes.names()]
+    assert len(numbers) == len(EVERY)
+    assert all(int(row[4]) >= DECIDED or int(row[7].split(" of ")[1]) == DRAWN for row in numbers)
+    failing = {row[0] for row in numbers if row[10] != "yes"}
+    assert failing == {name for name in probes.names() if not Probe.registry.find(name).decides}
+    assert len(failing) <= 2
+
+
+def test_the_page_names_a_probe_that_decides_and_must_not(monkeypatch):
+    verdicts = enumerate([*["right"] * 58, "wrong", "wrong"])
+    poor = Counted(EVERY[0], tuple(Said(EVERY[0].subjects[0], n, "", v) for n, v in verdicts))
+    name = poor.cell.reading.probe
+    assert f"Decide, and by these numbers must not: {name}." in controls_page.markdown([poor])
+    monkeypatch.setattr(Probe.registry.find(name), "decides", False)
+    page = controls_page.markdown([poor])
+    assert f"decide nothing, whatever their rule would say: {name}." in page
+    assert "must not" not in page

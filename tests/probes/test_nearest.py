@@ -72,7 +72,7 @@ class Turned(LinearPredictor):
     ("cosine", "decision"), [(0.999, "same, ridge (best penalty)"), (0.97, "cannot tell"), (0.9, "not the same")]
 )
 def test_sensitivity_has_a_third_answer(cosine, decision):
-    result = probes.get("sensitivity")(Turned(cosine), task=TASK, key=jax.random.key(1), prompts=32)
+    result = probes.get("sensitivity").measure(Turned(cosine), TASK, jax.random.key(1), 32)
     assert result.decision == decision
     assert ("cannot tell" in result.answer) == (decision == "cannot tell")
 
