@@ -33,6 +33,11 @@ def test_what_is_alike_is_named_together_and_the_rest_is_told_apart():
     assert found.order[-1] == "c"
 
 
+@pytest.mark.parametrize(("share", "like"), [(0.009, ("a", "b")), (0.011, ("a",))])
+def test_references_are_alike_up_to_a_hundredth_of_what_is_predicted(share, like):
+    assert nearest(gaps(a=1.0, b=9.0), lambda x, y: 0.0 if x == y else share).like == like
+
+
 def test_what_prompts_cannot_tell_apart_is_said():
     found = nearest(gaps(a=1.0, b=1.02, c=3.0), far)
     assert set(found.words.removeprefix("cannot tell ").split(" from ")) == {"a", "b"}
