@@ -180,11 +180,12 @@ def probe(
 ) -> None:
     """Look into a run: `icl probe last implicit-weights`, `--all`. How far to trust it: `icl probe --controls`."""
     import probes.controls
+    import probes.controls_page
     import probes.page
     from icl.console import control, looking
 
     if controls:
-        return control.report(probes.controls, only, save, kept, as_json)
+        return control.report(probes.controls, probes.controls_page, only, save, kept, as_json)
     looking.look(probes, probes.page, (name, probe_name), every, save, prompts, out, as_json)
 
 

@@ -184,13 +184,6 @@ def to_json(found: list[Counted]) -> str:
     )
 
 
-def markdown(found: list[Counted]) -> str:
-    """docs/controls.md."""
-    from probes import controls_page
-
-    return controls_page.markdown(found)
-
-
 def rows(found: list[Counted]) -> list[tuple[str, ...]]:
     """Probe, property, variant, missed, false alarms: one row for every reading and variant that was measured."""
     kinds = dict.fromkeys((c.cell.reading.probe, c.cell.reading.says, c.cell.variant) for c in found)

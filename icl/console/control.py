@@ -9,7 +9,7 @@ from icl.console.machine import keep_programs
 from icl.runs import atomic
 
 
-def report(controls: Any, only: str | None, save: Path | None, kept: Path | None, as_json: bool) -> None:
+def report(controls: Any, page: Any, only: str | None, save: Path | None, kept: Path | None, as_json: bool) -> None:
     """Measures, says on standard error what is done, prints the table or JSON, and writes Markdown where asked to.
     Trials are kept in a file where one is named, and those that are there are not made again."""
     chosen = controls.readings(only)
@@ -20,7 +20,7 @@ def report(controls: Any, only: str | None, save: Path | None, kept: Path | None
     typer.echo(controls.to_json(found) if as_json else _text(controls.rows(found)))
     if save is not None:
         atomic.make_directory(save.parent)
-        atomic.write_atomic(save, controls.markdown(found).encode())
+        atomic.write_atomic(save, page.markdown(found).encode())
         typer.echo(save, err=as_json)
 
 
