@@ -100,10 +100,14 @@ class Smoother(eqx.Module):
         shown = jnp.arange(prompt.points)[None, :] < seen[:, None]
         gaps = queries.astype(jnp.float32)[:, None, :] - prompt.xs.astype(jnp.float32)[None, :, :]
         squares = jnp.sum(jnp.square(jnp.where(shown[:, :, None], gaps, 0.0)), -1)
-        # Relative to the nearest: far from all examples a Gaussian is 0 in float32, its shares are not.
-        nearest = jnp.min(jnp.where(shown, squares, jnp.inf), -1, keepdims=True)
-        nearest = jnp.where(seen[:, None] > 0, nearest, 0.0)
-        shares = jnp.where(shown, jnp.exp((nearest - squares) / (2 * self.bandwidth**2)), 0.0)
+        # Relative to the nearest: far from all examples a Gaussian is 0 in float32, its shares are not. That of the
+        # nearest is 1 by its place: compiled twice, a distance differs from itself, and a small bandwidth shows it.
+        squares = jnp.where(shown, squares, jnp.inf)
+        at = jnp.argmin(squares, -1, keepdims=True)
+        nearest = jnp.take_along_axis(squares, at, -1)
+        further = jnp.maximum(jnp.where(shown, squares, 0.0) - jnp.where(seen[:, None] > 0, nearest, 0.0), 0.0)
+        shares = jnp.where(jnp.arange(prompt.points)[None, :] == at, 1.0, jnp.exp(-further / (2 * self.bandwidth**2)))
+        shares = jnp.where(shown, shares, 0.0)
         total = jnp.sum(shares, -1)
         values = jnp.where(shown, prompt.ys.astype(jnp.float32)[None, :], 0.0)
         mean = jnp.einsum("nj,nj->n", shares, values, precision=HIGHEST)

@@ -25,7 +25,7 @@ from icl.config import Config
 from icl.programs import draw
 from icl.runs.leaves import name_leaves
 from icl.training.engine import Program
-from tests.frozen import cases, identities
+from tests.frozen import cases, identities, tables
 from tests.frozen.members import FAMILIES, names
 
 TABLE = "numbers"
@@ -67,12 +67,19 @@ def prompts(batch: Prompt) -> dict[str, list[Any]]:
 
 
 def training(name: str) -> Config:
-    """A class in training, short where it may be."""
-    sizes = {"seed": SEED, "model.depth": 1, "training.batch": 2}
+    """A class in training, short where it may be, with the first default of every field whose default has changed: the
+    same configuration must draw the same, and a new default is another configuration."""
+    sizes = {"seed": SEED, "model.depth": 1, "training.batch": 2, **_first_defaults(name)}
     try:
         return Config.create(name, **sizes, points=POINTS)
     except ConfigError:
         return Config.create(name, **sizes)
+
+
+def _first_defaults(name: str) -> dict[str, Any]:
+    table, key = tables.read(identities.TABLE), f"{FAMILIES[0].registry.kind}/{name}/"
+    changed = [place.removesuffix("?1") for place in table if place.startswith(key) and place.endswith("?1")]
+    return {f"task.{place.removeprefix(key)}": table[place]["default"] for place in changed}
 
 
 def batch(config: Config, count: int = 2, step: int = STEP) -> Prompt:

@@ -18,8 +18,9 @@ PROMPTS, POINTS, DIM = 8, 30, 8
 
 
 @functools.cache
-def program(filter_):
-    return jax.jit(jax.vmap(filter_, in_axes=(0, 0, None, None) if filter_ is linear_filter else 0))
+def program(filter_, weights=False):
+    asked = functools.partial(filter_, weights=weights)
+    return jax.jit(jax.vmap(asked, in_axes=(0, 0, None, None) if filter_ is linear_filter else 0))
 
 
 def data(repeated, scale, noise, seed=1):
@@ -78,7 +79,7 @@ def test_the_range_that_linear_filter_states(repeated, scale, labels):
 def test_weights_are_those_of_the_mean():
     xs, ys = data(True, 100.0, 1.0)
     for noise in (10.0, 1e-3, 0.0):
-        found = program(linear_filter)(xs, ys, 2.0, jnp.float32(noise))
+        found = program(linear_filter, weights=True)(xs, ys, 2.0, jnp.float32(noise))
         products = np.einsum("npd,npd->np", np.asarray(found.weights, float), xs)
         np.testing.assert_allclose(found.mean, products, rtol=0, atol=1e-5 * np.abs(found.mean).max())
 
@@ -126,7 +127,7 @@ def test_hard_and_easy_prompts_of_one_batch_do_not_meet():
     xs, ys = data(False, 1.0, 0.1)
     wild = xs.copy()
     wild[1, 10:], wild[2, 5:] = 1e18, np.nan
-    plain, other = (program(linear_filter)(x, ys, 1.0, jnp.float32(0.2)) for x in (xs, wild))
+    plain, other = (program(linear_filter, weights=True)(x, ys, 1.0, jnp.float32(0.2)) for x in (xs, wild))
     for a, b in zip(plain, other, strict=True):
         np.testing.assert_array_equal(a[3:], b[3:])
         np.testing.assert_array_equal(a[1, :10], b[1, :10])
