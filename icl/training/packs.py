@@ -6,7 +6,7 @@ same kind, whoever of the others is still there: finished, diverged or busy memb
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -57,6 +57,24 @@ def new(configs: Sequence[Config], indices: Sequence[int]) -> list[Pack]:
 def _fresh(configs: Sequence[Config], indices: Sequence[int]) -> Pack:
     name = _name([configs[i].identity for i in indices])
     return Pack(len(indices), jax.local_device_count(), Program.usual_packing(), name, dict(enumerate(indices)))
+
+
+def torn(configs: Sequence[Config], made: Mapping[int, dict[str, Any]], missing: Sequence[int]) -> list[Pack]:
+    """Packs whose making was cut short, with their missing runs alone: `made` are the records of runs that exist. A
+    pack is named by all of its runs, so what is missing belongs to it if together they give that name."""
+    begun: dict[str, tuple[Pack, list[int]]] = {}
+    for index, packing in made.items():
+        _, pack = _read(packing)
+        if pack is not None:
+            begun.setdefault(pack.name, (pack, []))[1].append(index)
+    left, found = list(missing), []
+    for pack, indices in begun.values():
+        if len(indices) < pack.places and left:
+            whole = {other.name: other for other in new(configs, sorted([*indices, *left]))}.get(pack.name)
+            if whole is not None:
+                found.append(pack._replace(seats={place: i for place, i in whole.seats.items() if i in left}))
+                left = [index for index in left if index not in whole.seats.values()]
+    return found
 
 
 def recorded(configs: Sequence[Config], directories: Sequence[RunDirectory], indices: Sequence[int]) -> list[Pack]:

@@ -40,8 +40,8 @@ def find(
     configs: Sequence[Config], root: Path, name: str | None, fresh: bool
 ) -> tuple[list[RunDirectory], list[RunDirectory]]:
     """The directory of every configuration, existing or new, and which of them are new. New ones are packed together:
-    what their manifests say of it holds for as long as they train. A run that another process writes to keeps its alias
-    and its place; whoever trains leaves it out."""
+    what their manifests say of it holds for as long as they train, also where the making of a pack was cut short. A run
+    that another process writes to keeps its alias and its place; whoever trains leaves it out."""
     found: dict[int, RunDirectory] = {}
     for index, config in enumerate(configs):
         path = RunDirectory.place(root, config.dump(), config.identity)
@@ -58,7 +58,10 @@ def find(
             found[index] = directory
     created = []
     first = {config.identity: index for index, config in reversed(list(enumerate(configs)))}
-    for pack in packs.new(configs, [i for i, c in enumerate(configs) if i not in found and first[c.identity] == i]):
+    missing = [i for i, c in enumerate(configs) if i not in found and first[c.identity] == i]
+    torn = packs.torn(configs, {i: found[i].packing for i in found}, missing)
+    rest = set(missing) - {i for pack in torn for i in pack.seats.values()}
+    for pack in [*torn, *packs.new(configs, sorted(rest))]:
         for place, index in pack.seats.items():
             found[index] = create(configs[index], root, name, pack.record(place, configs[index]))
             created.append(found[index])

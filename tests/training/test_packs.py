@@ -16,7 +16,7 @@ from icl.runs.atomic import write_atomic
 from icl.runs.directory import RunDirectory, State
 from icl.runs.errors import Busy
 from icl.runs.strict_json import seal
-from icl.training import packs
+from icl.training import packs, placing
 from icl.training.session import extend, run_all, sweep
 from tests.compiling import FAST
 from tests.training.test_session import contents, tiny
@@ -69,6 +69,21 @@ def test_one_member_goes_on_alone_in_its_place(tmp_path, whole):
     assert contents(run) == contents(whole[1])
     (alone,) = run_all(SEEDS[1:2], root=tmp_path / "alone").runs
     assert alone.directory.packing["members"] == 1
+
+
+@pytest.mark.parametrize("missing", [(1,), (0, 2)])
+def test_runs_whose_pack_was_being_made_when_a_kill_came_join_it(tmp_path, whole, missing):
+    """A sweep of five: the first and the last exist already, and of the three others some have no directory yet."""
+    wider = [tiny(seed=9), *SEEDS, tiny(seed=8)]
+    made = placing.find([wider[0], wider[4]], tmp_path, None, False)[0]
+    wanted = [run.directory.packing for run in whole]
+    for index in {0, 1, 2} - set(missing):
+        placing.create(SEEDS[index], tmp_path, None, wanted[index])
+    found, created = placing.find(wider, tmp_path, None, False)
+    assert [directory.packing for directory in found] == [made[0].packing, *wanted, made[1].packing]
+    assert created == [found[1 + index] for index in missing]
+    (only,), _ = placing.find([tiny(seed=7)], tmp_path, None, False)
+    assert only.packing["members"] == 1
 
 
 def test_extended_members_stay_one_program(tmp_path, whole):
@@ -171,7 +186,7 @@ GRID = """
 import jax, sys
 from icl.config import Config
 from icl.handle import Run
-from icl.training import packs
+from icl.training import packs, placing
 from icl.training.session import run_all
 from icl.report import make
 sizes = dict(depth=1, width=8, heads=2, batch=8, points=3, steps=6, log_every=3, validation_prompts=8, optimizer="sgd")
