@@ -45,18 +45,17 @@ class LinearRegression(LinearFunctions):
     def sample_latent(self, key: PRNGKeyArray) -> Float[Array, "D"]:
         return self.weight_mean + self.weight_std * jax.random.normal(key, (self.dim,))
 
-    def posterior(self, prompt: Prompt, weights: bool = True) -> LinearPosterior:
-        """Mean and variance of w'x_k and, unless it is not asked for, the posterior mean of w, before y_k is seen."""
+    def posterior(self, prompt: Prompt) -> LinearPosterior:
+        """Mean and variance of w'x_k, and the posterior mean of w, before y_k is seen."""
         expected = self.weight_mean * jnp.sum(prompt.xs, -1)
-        around = linear_filter(prompt.xs, prompt.ys - expected, self.weight_std, self.noise_std, weights)
-        shifted = around.weights + self.weight_mean if weights else None
-        return LinearPosterior(around.mean + expected, around.variance, shifted)
+        around = linear_filter(prompt.xs, prompt.ys - expected, self.weight_std, self.noise_std)
+        return LinearPosterior(around.mean + expected, around.variance, around.weights + self.weight_mean)
 
     def bayes(self, prompt: Prompt) -> Prediction:
-        posterior = self.posterior(prompt, weights=False)
+        posterior = self.posterior(prompt)
         return Prediction(mean=posterior.mean, variance=posterior.variance + self.noise_std**2)
 
     def log_predictive(self, prompt: Prompt) -> Float[Array, "P"]:
-        posterior = self.posterior(prompt, weights=False)
+        posterior = self.posterior(prompt)
         prior = self.weight_std**2 * jnp.sum(prompt.xs**2, -1)
         return log_normal(prompt.ys, posterior.mean, posterior.variance + self.noise_std**2, prior)

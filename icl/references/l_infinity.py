@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 from function_classes.base import FunctionClass, Prompt
 from function_classes.fields import setting
-from function_classes.rotations import empty_basis, place
+from function_classes.posteriors import new_directions
 from icl.references.base import HIGHEST, LinearReference, Reference
 from icl.references.least_squares import LeastSquares
 
@@ -47,8 +47,8 @@ class LInfinity(LinearReference):
             return v - jnp.matmul(projector, v, precision=HIGHEST)
 
         def position(carry, example):
-            basis, projector, z = carry
-            x, w = example
+            projector, z = carry
+            direction, w = example
             step = STEP * jnp.max(jnp.abs(w))
 
             def split(_: Array | int, z: Float[Array, "D"]) -> Float[Array, "D"]:
@@ -57,13 +57,10 @@ class LInfinity(LinearReference):
 
             z = jax.lax.fori_loop(0, self.iterations, split, z)
             found = w + outside(projector, cut(z, step))
-            # The basis of `least_squares_filter`: both must see the same row space.
-            basis, found_at = place(basis, x)
-            added = jnp.sum(jnp.where(found_at.opens[:, None], basis.rows, 0.0), 0)
-            return (basis, projector + added[:, None] * added[None, :], z), found
+            return (projector + direction[:, None] * direction[None, :], z), found
 
-        start = empty_basis(min(xs.shape), dim), jnp.zeros((dim, dim)), jnp.zeros(dim)
-        return jax.lax.scan(position, start, (xs, shortest))[1]
+        start = jnp.zeros((dim, dim)), jnp.zeros(dim)
+        return jax.lax.scan(position, start, (new_directions(xs), shortest))[1]
 
 
 def cut(v: Float[Array, "D"], step: Float[Array, ""]) -> Float[Array, "D"]:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from function_classes.base import FunctionClass, Predictor, Prompt
 from function_classes.fields import setting
-from function_classes.posteriors import LinearPosterior, linear_filter, potter_filter
+from function_classes.posteriors import LinearPosterior, linear_filter
 from icl.programs import compiled
 from icl.references.base import LinearPredictor, LinearReference, Reference, plain
 from icl.references.calibration import Fold, fold, search
@@ -22,8 +22,8 @@ class Ridge(LinearReference):
     """w_k = (X'X + penalty I)^{-1} X'y over the first k examples; penalty 0 is the min-norm limit.
 
     Bayes for w ~ N(0, t^2 I) and noise s is penalty s^2 / t^2. "class" asks `calibrate` for the penalty with the
-    least mean error over all positions. scikit-learn's Ridge(alpha) without intercept is the same. For penalties from
-    1e-12 of the square of an input, and 0, as exact as `linear_filter` says.
+    least mean error over all positions. scikit-learn's Ridge(alpha) without intercept is the same. At any penalty as
+    exact as `linear_filter` says.
     """
 
     family_parameter: ClassVar[str | None] = "penalty"
@@ -50,15 +50,15 @@ class Ridge(LinearReference):
         return CalibratedRidge(jnp.float32(best[0]))
 
     def weights(self, prompt: Prompt) -> Float[Array, "P D"]:
-        return self._posterior(prompt, True).weights
+        return self._posterior(prompt).weights
 
     def means(self, prompt: Prompt) -> Float[Array, "P"]:
         return self._posterior(prompt).mean
 
-    def _posterior(self, prompt: Prompt, weights: bool = False) -> LinearPosterior:
+    def _posterior(self, prompt: Prompt) -> LinearPosterior:
         if isinstance(self.penalty, str):
             raise self.unresolved("penalty")
-        return _filtered(prompt, self.penalty, weights)
+        return _filtered(prompt, self.penalty)
 
 
 class CalibratedRidge(LinearPredictor):
@@ -71,28 +71,22 @@ class CalibratedRidge(LinearPredictor):
         return {"penalty": plain(self.penalty)}
 
     def weights(self, prompt: Prompt) -> Float[Array, "P D"]:
-        return _filtered(prompt, self.penalty, True).weights
+        return _filtered(prompt, self.penalty).weights
 
     def means(self, prompt: Prompt) -> Float[Array, "P"]:
         return _filtered(prompt, self.penalty).mean
 
 
-def _filtered(prompt: Prompt, penalty: Float[Array, ""] | float, weights: bool = False) -> LinearPosterior:
+def _filtered(prompt: Prompt, penalty: Float[Array, ""] | float) -> LinearPosterior:
     """The posterior of w ~ N(0, I) with this variance of the noise; 0 is least squares."""
     noise = jnp.sqrt(jnp.asarray(penalty, jnp.float32))
-    return linear_filter(prompt.xs.astype(jnp.float32), prompt.ys.astype(jnp.float32), 1.0, noise, weights)
-
-
-def _quickly(prompt: Prompt, penalty: Float[Array, ""]) -> Float[Array, "P"]:
-    xs, ys = prompt.xs.astype(jnp.float32), prompt.ys.astype(jnp.float32)
-    return potter_filter(xs, ys, jnp.ones(xs.shape[-1]), jnp.sqrt(penalty)).mean
+    return linear_filter(prompt.xs.astype(jnp.float32), prompt.ys.astype(jnp.float32), 1.0, noise)
 
 
 @compiled
 def _losses(data: Fold, penalties: Float[Array, "G"]) -> Float[Array, "G"]:
     def loss(penalty):
-        # The best penalty is an estimate: digits that Potter's update loses at small ones move it less than prompts do.
-        means = jax.vmap(lambda prompt: _quickly(prompt, penalty))(data.prompts)
+        means = jax.vmap(lambda prompt: _filtered(prompt, penalty).mean)(data.prompts)
         return jnp.sum(data.weight * (means - data.target) ** 2) / jnp.sum(data.weight)
 
     return jax.lax.map(loss, penalties)

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.linalg
 
 import function_classes as fc
 from function_classes import Prompt
@@ -18,9 +17,8 @@ PROMPTS, POINTS, DIM = 8, 30, 8
 
 
 @functools.cache
-def program(filter_, weights=False):
-    asked = functools.partial(filter_, weights=weights)
-    return jax.jit(jax.vmap(asked, in_axes=(0, 0, None, None) if filter_ is linear_filter else 0))
+def program(filter_):
+    return jax.jit(jax.vmap(filter_, in_axes=(0, 0, None, None) if filter_ is linear_filter else 0))
 
 
 def data(repeated, scale, noise, seed=1):
@@ -62,53 +60,52 @@ def twin(xs, ys, noise, repeated):
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
 @pytest.mark.parametrize("labels", ["of the model", "as noisy as x is large"])
 def test_the_range_that_linear_filter_states(repeated, scale, labels):
-    """Penalties from 1 to 1e-12 of the square of the scale, and 0; the median over positions is within 2e-6."""
-    for share in (1.0, 0.3, 0.1, 0.03, 1e-2, 1e-3, 1e-4, 1e-6, 0.0):
+    """Penalties from 1 to 1e-16 of the square of the scale, and 0."""
+    for share in (1.0, 0.3, 0.1, 0.03, 1e-2, 1e-3, 1e-4, 1e-6, 1e-8, 0.0):
         noise = np.float32(share * scale)
         xs, ys = data(repeated, scale, noise if labels == "of the model" else scale)
         found = program(linear_filter)(xs, ys, 1.0, jnp.float32(noise))
         for n in range(PROMPTS):
             mean, variance = twin(xs[n], ys[n], float(noise), repeated)
             largest = np.maximum(np.abs(ys[n]).max(), np.abs(mean).max())
-            np.testing.assert_allclose(found.mean[n], mean, rtol=0, atol=2e-4 * largest, err_msg=f"{share}")
-            assert np.median(np.abs(found.mean[n] - mean)) < 2e-6 * largest, share
+            np.testing.assert_allclose(found.mean[n], mean, rtol=0, atol=1e-7 * largest, err_msg=f"{share}")
             if share:
-                np.testing.assert_allclose(found.variance[n], variance, rtol=1e-4, err_msg=f"{share}")
+                np.testing.assert_allclose(found.variance[n], variance, rtol=1e-7, err_msg=f"{share}")
 
 
 def test_weights_are_those_of_the_mean():
     xs, ys = data(True, 100.0, 1.0)
     for noise in (10.0, 1e-3, 0.0):
-        found = program(linear_filter, weights=True)(xs, ys, 2.0, jnp.float32(noise))
+        found = program(linear_filter)(xs, ys, 2.0, jnp.float32(noise))
         products = np.einsum("npd,npd->np", np.asarray(found.weights, float), xs)
         np.testing.assert_allclose(found.mean, products, rtol=0, atol=1e-5 * np.abs(found.mean).max())
 
 
 @pytest.mark.parametrize(("scale", "penalty"), [(1.0, 1e-8), (1e4, 1e-4)])
-def test_ridge_at_little_penalty_is_least_squares(scale, penalty):
+def test_ridge_at_little_penalty(scale, penalty):
     """Repeated inputs whose labels differ, and inputs times 1e4, are both far below what the labels can tell."""
     xs, ys = data(scale == 1.0, scale, scale)
     batch = Prompt(jnp.asarray(xs), jnp.asarray(ys))
     ridge = predict(references.get("ridge", penalty=penalty), batch).mean
-    exact = [twin(x, y, 0.0, scale == 1.0)[0] for x, y in zip(xs, ys, strict=True)]
-    np.testing.assert_allclose(ridge, exact, rtol=0, atol=5e-5 * np.abs(exact).max())
+    exact = np.array([twin(x, y, penalty**0.5, scale == 1.0)[0] for x, y in zip(xs, ys, strict=True)])
+    np.testing.assert_allclose(ridge, exact, rtol=0, atol=1e-7 * np.abs(exact).max())
 
 
 def test_bayes_where_the_signal_is_a_hundred_million_times_the_noise():
-    """Its variance is right to 1e-4, its mean to the rounding of labels."""
+    """Its variance is right to 1e-6, its mean to the rounding of labels."""
     task = fc.get("linear-regression", dim=DIM, points=POINTS, noise_std=1e-8)
     batch = task.batch(jax.random.key(0), PROMPTS)
     found = predict(task.bayes, batch)
     for n in range(PROMPTS):
         mean, variance = twin(np.asarray(batch.xs[n]), np.asarray(batch.ys[n]), 1e-8, False)
-        np.testing.assert_allclose(found.mean[n], mean, rtol=0, atol=5e-6 * np.abs(batch.ys[n]).max())
-        np.testing.assert_allclose(found.variance[n], variance + 1e-16, rtol=1e-4)
+        np.testing.assert_allclose(found.mean[n], mean, rtol=0, atol=2e-7 * np.abs(batch.ys[n]).max())
+        np.testing.assert_allclose(found.variance[n], variance + 1e-16, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["linear-regression", "quadratic"])
-def test_least_squares_is_as_exact_as_single_precision_allows(name):
-    """At every k the 99.9 % quantile of its error over 1,536 prompts is within 3 times of that of LAPACK's sgelsd,
-    which factors every prefix anew. (NumPy's lstsq computes in double precision whatever it is given.)"""
+def test_least_squares_is_as_exact_as_numpy(name):
+    """At every k the 99.9 % quantile of its error over 1,536 prompts is below that of NumPy, which factors every prefix
+    anew, in double precision, and returns single."""
     task = fc.get(name, dim=20, points=41, **({"noise_std": 0.5} if name == "linear-regression" else {}))
     batch = task.batch(jax.random.key(0), 1536)
     found = np.asarray(program(least_squares_filter)(batch.xs, batch.ys).mean, float)
@@ -117,21 +114,36 @@ def test_least_squares_is_as_exact_as_single_precision_allows(name):
         exact, single = np.zeros((2, 1536))
         for n, (x, y) in enumerate(zip(xs, ys, strict=True)):
             exact[n] = np.linalg.lstsq(x[:k].astype(float), y[:k].astype(float), rcond=None)[0] @ x[k]
-            single[n] = scipy.linalg.lstsq(x[:k], y[:k], check_finite=False)[0] @ x[k]
+            single[n] = np.linalg.lstsq(x[:k], y[:k], rcond=None)[0] @ x[k]
         ours, theirs = (np.quantile(np.abs(values - exact), 0.999) for values in (found[:, k], single))
-        assert ours < 3 * theirs, k
+        assert ours < theirs, k
 
 
-def test_hard_and_easy_prompts_of_one_batch_do_not_meet():
+def test_the_prompts_of_one_batch_do_not_meet():
     """What is computed for a neighbor, and what comes later, changes no bit; the gradient is the one of each alone."""
     xs, ys = data(False, 1.0, 0.1)
     wild = xs.copy()
     wild[1, 10:], wild[2, 5:] = 1e18, np.nan
-    plain, other = (program(linear_filter, weights=True)(x, ys, 1.0, jnp.float32(0.2)) for x in (xs, wild))
+    plain, other = (program(linear_filter)(x, ys, 1.0, jnp.float32(0.2)) for x in (xs, wild))
     for a, b in zip(plain, other, strict=True):
         np.testing.assert_array_equal(a[3:], b[3:])
         np.testing.assert_array_equal(a[1, :10], b[1, :10])
         np.testing.assert_array_equal(a[2, :5], b[2, :5])
-    jacobian = jax.jit(jax.jacrev(lambda y: linear_filter(jnp.asarray(xs[0]), y, 1.0, 0.2).mean))(jnp.asarray(ys[0]))
-    np.testing.assert_allclose(np.asarray(jacobian) @ ys[0], plain.mean[0], rtol=0, atol=1e-5 * np.abs(ys).max())
-    assert np.all(np.triu(jacobian) == 0)
+
+
+@pytest.mark.parametrize("noise", [0.3, 0.0])
+def test_derivatives_are_those_of_float64(noise):
+    """Both directions of differentiation, by inputs and labels, against differences of the twin."""
+    xs, ys = (array[0, :12] for array in data(False, 1.0, 0.1))
+    rng = np.random.default_rng(2)
+    dx, dy = (rng.normal(size=array.shape).astype(np.float32) for array in (xs, ys))
+
+    def mean(t):
+        return linear_filter(xs + t * dx, ys + t * dy, 1.0, noise).mean
+
+    sides = [twin(xs.astype(float) + h * dx, ys.astype(float) + h * dy, noise, False)[0] for h in (1e-5, -1e-5)]
+    exact = (sides[0] - sides[1]) / 2e-5
+    for derive in (jax.jacfwd, jax.jacrev):
+        np.testing.assert_allclose(jax.jit(derive(mean))(0.0), exact, rtol=0, atol=1e-5 * np.abs(exact).max())
+    by_label = jax.jit(jax.jacrev(lambda y: linear_filter(xs, y, 1.0, noise).mean))(ys)
+    assert np.all(np.triu(by_label) == 0)
