@@ -15,7 +15,7 @@ _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 def dump(value: Any) -> Any:
     """Plain JSON values from which `build` makes an equal object."""
     if isinstance(value, Fields):
-        named = {"name": value.name} if value.registry is not None else {}
+        named = {"name": value.registry.written(type(value))} if value.registry is not None else {}
         return named | {f.name: dump(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, tuple):
         return [dump(item) for item in value]
@@ -51,7 +51,7 @@ def identity(value: Any) -> Any:
     if isinstance(value, Fields):
         result: dict[str, Any] = {"version": value.version}
         if value.registry is not None:
-            result["name"] = value.name
+            result["name"] = value.registry.written(type(value))
         for field in dataclasses.fields(value):
             rule: Rule = field.metadata["rule"]
             item = getattr(value, field.name)

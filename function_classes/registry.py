@@ -10,7 +10,9 @@ import pkgutil
 from typing import Any, TypeVar
 
 from function_classes.fields import ConfigError, Problem, build, nearest
+from function_classes.origins import Origin, origin, typed
 from function_classes.problems import shown
+from function_classes.sources import UNKNOWN
 
 T = TypeVar("T", bound=type)
 
@@ -28,36 +30,76 @@ class Registry:
         self.group = group or "icl." + kind.replace(" ", "_") + "s"
         self.papers: dict[str, tuple[str, ...]] = {}
         self._members: dict[str, Any] = {}
+        self._origins: dict[Any, Origin | None] = {}
+        self._earlier: dict[str, Any] = {}
         self._loaded = False
 
     def add(self, name: str, *, papers: tuple[str, ...] = ()):
         """Decorator: registers the class under `name` (kebab-case) and tells the class its name."""
 
         def register(member: T) -> T:
-            known = self._members.get(name)
-            if known is not None and (known.__module__, known.__qualname__) != (member.__module__, member.__qualname__):
+            now, known = origin(member), self._members.get(name)
+            if known is not None and not self._again(known, member, now):
                 raise ValueError(f"{self.kind} {name!r} is already registered by {known.__module__}")
             self._members[name] = member
+            self._origins[member] = now
             self.papers[name] = papers
             member.name = name
             return member
 
         return register
 
+    def _again(self, known: Any, member: Any, now: Origin | None) -> bool:
+        """Whether a member is the known one once more: its module imported or its file loaded anew."""
+        before = self._origins[known]
+        same_file = before is not None and now is not None and before.file is not None and before.file == now.file
+        return known.__qualname__ == member.__qualname__ and (same_file or known.__module__ == member.__module__)
+
+    def also(self, earlier: str, member: Any) -> None:
+        """Lets configurations that were written earlier name a member so."""
+        self._earlier[earlier] = member
+
+    def origin(self, member: Any) -> Origin | None:
+        """Where a registered member came from; None for those of this package. Code that was typed is looked at again:
+        what it names may have changed."""
+        found = self._origins.get(member)
+        if found is not None and found.file is None and (code := typed(member)) is not None:
+            return found._replace(code=code)
+        return found
+
+    def written(self, member: Any) -> str:
+        """The name under which configuration writes a member down: of one from elsewhere with the hash of its code, so
+        that other code is another run."""
+        found = None if "@" in member.name else self.origin(member)
+        return member.name if found is None else f"{member.name}@{found.code}"
+
     def names(self) -> tuple[str, ...]:
         self._load()
         return tuple(sorted(self._members))
 
     def __contains__(self, name: str) -> bool:
-        return name.replace("_", "-") in self.names()
+        self._load()
+        return name in self._earlier or name.replace("_", "-") in self._members
 
     def find(self, name: str) -> Any:
-        """The registered class. Raises ConfigError with the nearest name when there is none."""
+        """The registered class; a name with a hash (`written`) stands for code of this hash alone. Raises ConfigError
+        with the nearest name when there is none."""
         self._load()
-        if not isinstance(name, str) or name.replace("_", "-") not in self._members:
+        known = self._earlier | self._members
+        member = known.get(name.replace("_", "-"), known.get(name)) if isinstance(name, str) else None
+        if member is not None:
+            return member
+        base, _, code = str(name).partition("@")
+        member = self._members.get(base.replace("_", "-")) if code else None
+        found = None if member is None else self.origin(member)
+        if member is None or found is None:
             problem = f"unknown {self.kind} {shown(name)}{nearest(str(name)[:100], self._members)}"
             raise ConfigError([Problem("", problem)])
-        return self._members[name.replace("_", "-")]
+        if code != found.code and not (code.startswith(UNKNOWN) and found.code.startswith(UNKNOWN)):
+            where = found.file or "as it was typed"
+            reason = f"{shown(name)} is not the code of {base} now ({where}), which is @{found.code}"
+            raise ConfigError([Problem("", reason)])
+        return member
 
     def get(self, name: str, /, **fields: Any) -> Any:
         """An instance with the given fields, checked. Unknown names and fields raise ConfigError."""

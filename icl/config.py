@@ -5,15 +5,15 @@ Paths are the same in the shell (`--set training.batch=128`), in TOML and in `Co
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from function_classes import fields, plain
 from function_classes.base import FunctionClass
 from function_classes.fields import ConfigError, Fields, Problem, nearest, setting
+from function_classes.origins import Origin
 from function_classes.problems import NESTING, shown, too_deep
-from icl import custom, deriving, presets
+from icl import custom, deriving, identity, presets
 from icl.deriving import name_of as name_of
 from icl.layouts import Layout, Signature
 from icl.models.base import ModelConfig
@@ -21,7 +21,6 @@ from icl.models.heads import HeadConfig
 from icl.models.mixers import MixerConfig
 from icl.models.transformer import Transformer
 from icl.references.base import Reference
-from icl.runs import provenance
 from icl.runs.cadence import Cadence
 from icl.training.curriculum import Curriculum
 from icl.training.optimizers import Muon, Optimizer
@@ -180,15 +179,16 @@ class Config(Fields):
     def identity(self) -> str:
         """Hash of the scientific fields, the seed, the component versions and, where it is not the device's own, the
         precision of matrix products that JAX is set to: 16 hexadecimal digits."""
-        return _hashed(plain.identity(self))
+        return identity.of(self)
+
+    def identity_as(self, recorded: Mapping[str, Any]) -> str:
+        """The identity of a run that was written down as this tree says, by an earlier version perhaps."""
+        return identity.of(self, recorded)
 
     @property
-    def identity_without_rate(self) -> str:
-        """The identity that a run without a stated rate had before its optimizer's was written down: such runs, made by
-        `Config(task)`, go on under it."""
-        science = plain.identity(self)
-        science["training"].pop("learning_rate")
-        return _hashed(science)
+    def origins(self) -> dict[str, Origin]:
+        """Name -> where it came from, of everything in the configuration that is no part of this package."""
+        return dict(identity.origins(self))
 
     def change(self, **settings: Any) -> "Config":
         """The same configuration with some settings changed, by path or bare name. What was derived from others is
@@ -201,13 +201,6 @@ class Config(Fields):
         """The peak learning rate."""
         rate = self.training.learning_rate
         return type(self.training.optimizer).default_rate if rate is None else rate
-
-
-def _hashed(science: dict[str, Any]) -> str:
-    precision = provenance.precision()
-    if precision is not None:
-        science["matmul_precision"] = precision
-    return hashlib.sha256(plain.canonical(science).encode()).hexdigest()[:16]
 
 
 SECTIONS = ("task", "model", "training", "training.curriculum", "evaluation")

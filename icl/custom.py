@@ -9,17 +9,18 @@ import sys
 import traceback
 from pathlib import Path
 
+from function_classes import origins, sources
 from function_classes.base import FunctionClass, NotAvailable
 from function_classes.fields import ConfigError, Problem, nearest
-from icl import sources
-from icl.sources import is_unknown
+from function_classes.sources import is_unknown
 
 _files: set[str] = set()
 
 
 def load(path: str | Path) -> dict[str, type[FunctionClass]]:
-    """Runs a file and registers its function classes as `Name@<hash of the file>`, so that changed code is another
-    class. Raises ConfigError where the file is missing."""
+    """Runs a file and registers its function classes as `Name@<hash of the file>`, and of the user's modules that it
+    imports, so that changed code is another class. Modules beside the file can be imported, as by a script. Raises
+    ConfigError where the file is missing."""
     path = Path(path)
     if not path.is_file():
         raise ConfigError([Problem(str(path), "no such file")])
@@ -31,17 +32,22 @@ def load(path: str | Path) -> dict[str, type[FunctionClass]]:
             raise ConfigError([Problem(str(path), "is not a Python file")])
         module = importlib.util.module_from_spec(spec)
         sys.modules[module_name] = module
+        if (folder := str(path.resolve().parent)) not in sys.path:
+            sys.path.append(folder)  # last: nothing there is taken for anything of ours
         _files.add(spec.loader.get_filename())
         try:
             spec.loader.exec_module(module)
         except BaseException:
             del sys.modules[module_name]
             raise
+    others = [word for pair in sorted(origins.imported(path.resolve()).items()) for word in pair]
+    code = origins.hashed([digest, *others]) if others else digest
     found = {}
     for name, member in vars(sys.modules[module_name]).items():
         if inspect.isclass(member) and issubclass(member, FunctionClass) and member.__module__ == module_name:
             found[name] = member
-            register(member, digest)
+            register(member, code)
+            FunctionClass.registry.also(f"{name}@{digest}", member)
     return found
 
 
@@ -60,11 +66,16 @@ def register(member: type[FunctionClass], digest: str | None = None) -> str:
     if member.name and member.name in known and known.find(member.name) is member and not is_unknown(member.name):
         return member.name
     if digest is None and (text := sources.text(member)) is not None:
-        digest = hashlib.sha256(text.encode()).hexdigest()[:10]
+        digest = _digest(text)
+        known.also(f"{member.__name__}@{_digest(sources.alone(member) or text)}", member)
     if digest is not None:
         known.add(f"{member.__name__}@{digest}")(member)
         return member.name
     return known_as(member, f"{member.__name__}@{sources.unknown()}")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def known_as(member: type[FunctionClass], name: str) -> str:
@@ -95,7 +106,8 @@ def open_with(member: type[FunctionClass], recorded: str) -> None:
     if not inspect.isclass(member) or not issubclass(member, FunctionClass):
         raise NotAvailable(f"task: expected the function class itself (such as Cubic), got {member!r}")
     if not is_unknown(recorded):
-        if (found := register(member)) != recorded:
+        found, known = register(member), FunctionClass.registry
+        if recorded not in known or known.find(recorded) is not member:
             raise NotAvailable(f"task: the run was trained on {recorded}, and this is {found}: its code has changed")
     elif recorded.partition("@")[0] != member.__name__:
         raise NotAvailable(f"task: the run was trained on {recorded}, and this is {member.__name__}")

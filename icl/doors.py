@@ -14,6 +14,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
+from function_classes import sources
 from function_classes.base import FunctionClass, NotAvailable, Prediction, Predictor
 from function_classes.doors import arrays as arrays
 from function_classes.doors import batch as batch
@@ -22,7 +23,6 @@ from function_classes.doors import key as key
 from function_classes.doors import say
 from function_classes.fields import ConfigError
 from function_classes.spaces import Real, Signs
-from icl import sources
 
 FEWEST = 2
 """Prompts of an evaluation: one has no spread, hence no interval."""

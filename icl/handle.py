@@ -2,16 +2,18 @@
 
 import functools
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from function_classes import sources
 from function_classes.base import FunctionClass, NotAvailable
 from function_classes.fields import ConfigError
 from function_classes.problems import shown
-from icl import custom, sources
+from icl import custom, identity
 from icl.config import Config
 from icl.models import given
 from icl.runs import checkpoints, metrics
@@ -50,9 +52,9 @@ class Run:
             return Config.from_tree(self.directory.config)
         except ConfigError as error:
             reason = "; ".join(map(str, error.problems))
-            if "@" in str(self.directory.config.get("task")):
-                reason += "; for a class of your own: icl --plugin my_task.py ..., or icl.load(..., task=Cubic)"
-            raise NotARun(self.path / "config.json", f"is no configuration of this version: {reason}") from None
+            raise NotARun(
+                self.path / "config.json", f"is no configuration of this version: {reason}; {self._code}"
+            ) from None
 
     @property
     def task(self) -> FunctionClass:
@@ -65,7 +67,22 @@ class Run:
     @property
     def source_known(self) -> bool:
         """Whether the code of its class and learner is known, so that the same request returns this run."""
-        return not sources.is_unknown(self.directory.config)
+        if sources.is_unknown(self.directory.config) or "plugins" in self.directory.manifest:
+            return not sources.is_unknown(self.directory.config)
+        try:
+            return identity.names_code_of(self.config, self.directory.config)
+        except NotARun:  # said where the configuration is asked for
+            return True
+
+    @property
+    def _code(self) -> str:
+        """How to get at the code from elsewhere that a run names."""
+        found = self.directory.manifest.get("plugins") or [{}]
+        words = [f"install {one['distribution']}" for one in found if one.get("distribution")]
+        files = dict.fromkeys(one["file"] for one in found if one.get("file") and not one.get("distribution"))
+        words += [f"icl --plugin {shlex.quote(file)} ..." for file in files]
+        usual = "code of your own comes with icl --plugin my_file.py ..., or icl.load(..., task=Cubic)"
+        return f"it was trained with other people's code or your own: {', '.join(words)}" if words else usual
 
     @property
     def state(self) -> State:

@@ -116,31 +116,29 @@ def _intact(runs: Iterable[Any]) -> tuple[list[tuple[Any, dict[str, Any]]], list
 
 
 def show(name: str, out: Path, as_json: bool) -> str:
-    """One run: status, settings that differ from the defaults, and its report."""
+    """One run: status, settings that differ from the defaults (all of them, as stored, where the code that they name is
+    not at hand), and its report."""
     run = load(name, out)
     if as_json:
         return json.dumps(plain(run))
     status = run.directory.status
     lines = [f"{run.path}  {status}", *(f"warning: {text}" for text in status.warnings)]
     if not run.source_known:
-        lines.append("source unknown: its code was typed where nobody kept it, so no request returns this run again")
-    lines.append(_configuration(run))
-    if run.finished and (run.source_known or (run.directory.report / "summary.txt").exists()):
+        lines.append("source unknown: nobody kept the code that it was trained with, so no request returns this run")
+    try:
+        lines.append(str(run.config))
+        measurable = run.source_known
+    except NotARun as error:
+        if run.source_known and not run.directory.manifest.get("plugins"):
+            raise
+        lines += [json.dumps(run.directory.config), error.reason]
+        measurable = False
+    if run.finished and (measurable or (run.directory.report / "summary.txt").exists()):
         try:
             lines += ["", report(run)]
         except StorageError as error:
             lines += ["", f"there is no report, and none can be made here: {error}"]
     return "\n".join(lines)
-
-
-def _configuration(run: Any) -> str:
-    """The settings of a run; as they are stored where the code that they name is not at hand."""
-    try:
-        return str(run.config)
-    except NotARun:
-        if run.source_known:
-            raise
-        return json.dumps(run.directory.config)
 
 
 def compare(name: str, out: Path, as_json: bool) -> str:

@@ -7,9 +7,9 @@ import equinox as eqx
 import jax
 from jaxtyping import PRNGKeyArray
 
+from function_classes import sources
 from function_classes.base import FunctionClass, NotAvailable
 from function_classes.fields import setting
-from icl import sources
 from icl.models import anatomy
 from icl.models.base import ModelConfig
 

@@ -14,10 +14,10 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from function_classes import plain
+from function_classes import plain, sources
 from function_classes.base import FunctionClass, Prediction, Predictor, Prompt
 from function_classes.fields import ConfigError, Problem
-from icl import prng, scoring, sources
+from icl import prng, scoring
 from icl.config import Config
 from icl.models.anatomy import Anatomy, refuses
 from icl.models.base import Learner

@@ -14,9 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from function_classes import own
+from function_classes import own, sources
 from function_classes.base import FunctionClass, NotAvailable, Prompt
-from icl import sources
 from icl.config import Config
 from icl.models.anatomy import Anatomy
 from icl.programs import compiled, draw

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from icl import sources
+from function_classes import sources
 from icl.config import Config
 from icl.runs import checkpoints, provenance
 from icl.runs.directory import RunDirectory, State
@@ -70,7 +70,8 @@ def find(
 
 def create(config: Config, root: Path, name: str | None, packing: Mapping[str, Any]) -> RunDirectory:
     tree = config.dump()
-    extra = {"source": "unknown"} if sources.is_unknown(tree) else None
+    plugins = [{"name": name, **origin._asdict()} for name, origin in config.origins.items()]
+    extra = {"plugins": plugins} | ({"source": "unknown"} if sources.is_unknown(tree) else {})
     manifest = provenance.manifest(tree, config.identity, packing=packing, extra=extra)
     try:
         return RunDirectory.create(root, tree, config.identity, manifest, name)

@@ -200,8 +200,7 @@ def run_all(
 
 def _check_identity(config: Config, directory: RunDirectory) -> None:
     """Raises ConfigError where a run's configuration means another run now, whose steps must not follow on its own."""
-    unstated = directory.config.get("training", {}).get("learning_rate", 0) is None
-    if directory.identity == (config.identity_without_rate if unstated else config.identity):
+    if directory.identity == config.identity_as(directory.config):
         return
     recorded = str(directory.manifest.get("matmul_precision"))
     before, now = "None" if recorded == "default" else recorded, str(provenance.precision())

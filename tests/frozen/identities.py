@@ -38,7 +38,7 @@ def hashed(value: Fields) -> str:
     """Of a configuration without its rate: no entry states one, and those of 5f54f58 were other runs than the same
     settings of `Config.create`. They are one run now, and an old one goes on under the identity that it has here."""
     if isinstance(value, Config):
-        return value.identity_without_rate
+        return value.identity_as({"training": {"learning_rate": None}})
     return hashlib.sha256(plain.canonical(plain.identity(value)).encode()).hexdigest()[:16]
 
 

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 import icl
-from function_classes import NotAvailable, Prediction, get
-from icl import sources
+from function_classes import NotAvailable, Prediction, get, sources
 from icl.config import Config
 from icl.console import reading
 from icl.models import given

@@ -1,16 +1,18 @@
 """The source of code that a user wrote, wherever it was typed: in a file, in a cell of a notebook, at a prompt.
 
-A run is known by what its code says. Code in a file is known as the text of its class. Code in a cell of a notebook is
-known with everything that it names and that was typed in cells too, since a helper that changed is another run. Code
-that nobody kept (typed at a prompt, made by `exec`) has no text: it is marked unknown, and never taken for anything.
+A run is known by what its code says: the text of its class, and of everything that this names and that the user wrote
+too, since a helper that changed is another run. Code that nobody kept (typed at a prompt, made by `exec`) has no text:
+it is marked unknown, and never taken for anything.
 """
 
 import ast
 import dataclasses
+import functools
 import inspect
 import linecache
 import secrets
 import sys
+import sysconfig
 import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,17 +26,26 @@ from function_classes.fields import Fields
 
 UNKNOWN = "unknown-"
 
+OURS = ("function_classes", "icl", "probes", "experiments", "figures")
+"""Packages whose code came with this one."""
+
 
 def text(member: type) -> str | None:
-    """What identifies the code of a class; None where no source is kept."""
-    if _file_of(member) is not None:
-        try:
-            found = inspect.getsource(member)
-        except (OSError, TypeError):
-            return None
-        # `exec` may run under the name of a module that has a file, and even another class of this name.
-        return found if all(_same_file(f, member) for f in _functions(member)) else None
+    """What identifies the code of a class; None where no source is kept. A class that names nothing else of the user's
+    is its own text."""
     return _with_names(member)
+
+
+def alone(member: Any) -> str | None:
+    """The text of a class or function without what it names; None where no source is kept."""
+    if _file_of(member) is None:
+        return _in_cell(member)
+    try:
+        found = inspect.getsource(member)
+    except (OSError, TypeError):
+        return None
+    # `exec` may run under the name of a module that has a file, and even another class of this name.
+    return found if all(_same_file(f, member) for f in _functions(member)) else None
 
 
 def unknown() -> str:
@@ -54,7 +65,7 @@ def is_unknown(tree: Any) -> bool:
 def is_ours(member: Any) -> bool:
     """Whether code came with this package: its mistakes are ours, and need no check at the door."""
     room = str(getattr(member, "__module__", "")).partition(".")[0]
-    return room in ("function_classes", "icl", "probes", "experiments", "figures")
+    return room in OURS
 
 
 def all_ours(value: Any) -> bool:
@@ -108,7 +119,7 @@ def _word(value: Any) -> str:
 
 
 def _with_names(member: type) -> str | None:
-    """The text of a class typed in a cell, with that of all it names there, and the values of plain globals."""
+    """The text of a class with that of all it names of the user's, and the values of plain globals."""
     found: dict[str, str] = {}
     waiting: list[Any] = [member]
     while waiting:
@@ -116,14 +127,14 @@ def _with_names(member: type) -> str | None:
         name = f"{one.__module__}.{one.__qualname__}"
         if name in found:
             continue
-        own = _in_cell(one)
+        own = alone(one)
         if own is None:
             return None
         found[name] = own
-        waiting += [base for base in getattr(one, "__bases__", ()) if _typed(base)]
+        waiting += [base for base in getattr(one, "__bases__", ()) if _users(base)]
         for function in _functions(one):
             for word, value in _named(function):
-                if _typed(value):
+                if _users(value):
                     waiting.append(inspect.unwrap(value))
                 elif isinstance(value, bool | int | float | str | bytes | tuple | np.ndarray | jax.Array):
                     found[f"{name} {word}"] = repr(value) if isinstance(value, tuple) else bytes_of(value).hex()
@@ -185,6 +196,25 @@ def _typed(value: Any) -> bool:
     return (inspect.isclass(value) or isinstance(value, types.FunctionType)) and (
         value.__module__ not in sys.builtin_module_names and _file_of(value) is None
     )
+
+
+def _users(value: Any) -> bool:
+    """Whether the user wrote a class or function: typed it, or keeps it in a file of his own."""
+    if _typed(value):
+        return True
+    value = inspect.unwrap(value) if callable(value) else value
+    file = _file_of(value) if inspect.isclass(value) or isinstance(value, types.FunctionType) else None
+    return file is not None and not is_ours(value) and not is_installed(Path(file))
+
+
+def is_installed(file: Path) -> bool:
+    """Whether a file belongs to Python or to an installed distribution."""
+    return any(file.resolve().is_relative_to(place) for place in _installed())
+
+
+@functools.cache
+def _installed() -> tuple[Path, ...]:
+    return tuple({Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib", "stdlib")})
 
 
 def _file_of(member: Any) -> str | None:
