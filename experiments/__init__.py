@@ -1,6 +1,8 @@
 """Experiments: one paper or question a file, as configurations and measures of claims that were written down before.
 
-`reproduce` trains, measures and judges. A file defines EXPERIMENT; it neither trains nor draws.
+`reproduce` trains, measures and judges. A file defines EXPERIMENT; it neither trains nor draws. An experiment from
+elsewhere, in a file named by --plugin or a module named by an entry point of the group `icl.experiments`, is handed to
+`add`.
 """
 
 import importlib
@@ -9,7 +11,9 @@ import pkgutil
 from pathlib import Path
 from typing import Any
 
+from experiments import papers
 from experiments.base import Experiment as Experiment
+from experiments.base import Measure as Measure
 from experiments.base import seeds as seeds
 from experiments.measured import Measured as Measured
 from experiments.measured import Part as Part
@@ -21,10 +25,31 @@ from experiments.reproduction import configs as configs
 from experiments.verdicts import Verdict as Verdict
 from experiments.verdicts import judge as judge
 from function_classes.fields import ConfigError, Problem, nearest
+from function_classes.registry import load_entry_points
+
+_added: dict[str, Experiment] = {}
+
+
+def add(experiment: Experiment) -> Experiment:
+    """Registers an experiment from elsewhere, whose claims stand in `experiment.claims`. Raises ConfigError with
+    everything that is wrong with it, and for a name that is taken by one of this package."""
+    problems = list(experiment.problems(papers.read(experiment.paper, experiment.claims)))
+    if experiment.name in _own():
+        problems.append(Problem(experiment.name, "is the name of an experiment of this package"))
+    if problems:
+        raise ConfigError(problems)
+    _added[experiment.name] = experiment
+    return experiment
 
 
 def all_experiments() -> dict[str, Experiment]:
-    """Every module of this package that defines EXPERIMENT, by the experiment's name."""
+    """Every experiment by its name: of this package, of other distributions, and those that were added."""
+    load_entry_points("icl.experiments")
+    return _own() | _added
+
+
+def _own() -> dict[str, Experiment]:
+    """Every module of this package that defines EXPERIMENT."""
     modules = [importlib.import_module(f"experiments.{m.name}") for m in pkgutil.iter_modules(__path__)]
     found = [module.EXPERIMENT for module in modules if hasattr(module, "EXPERIMENT")]
     return {experiment.name: experiment for experiment in found}

@@ -7,7 +7,7 @@ The criterion is half of that.
 
 import numpy as np
 
-from experiments.base import Experiment, Runs, seeds
+from experiments.base import Experiment, Measure, Runs, seeds
 from experiments.measured import Measured, means
 from icl import prng
 from icl.handle import Run
@@ -18,7 +18,7 @@ PROMPTS = 4096
 
 def distance_to_bayes(runs: Runs, scale: str) -> Measured:
     """Squared distance to the Bayes mean per dim, averaged over positions, on the same prompts for all seeds."""
-    return Measured((means("distance to Bayes per dim", [[_gaps(run)] for run in runs["default"]]),))
+    return Measured(means("distance to Bayes per dim", [[_gaps(run)] for run in runs["default"]]))
 
 
 def _gaps(run: Run) -> np.ndarray:
@@ -35,5 +35,7 @@ EXPERIMENT = Experiment(
         "smoke": lambda: {"default": seeds(2, "linear-regression", depth=1, width=16, heads=2, steps=20)},
         "cpu": lambda: {"default": seeds(5, "linear-regression")},
     },
-    measures={"nearer-than-sixteen-steps": distance_to_bayes},
+    measures={
+        "nearer-than-sixteen-steps": Measure(distance_to_bayes),
+    },
 )

@@ -1,7 +1,7 @@
 """Arrays that take minutes to measure are kept beside the runs, so that figures draw what claims were judged on.
 
-A file counts for as long as its key does: the run and its step, what the measuring module computes, the other arguments
-and the version of this program.
+A file counts for as long as its key does: the run and its step, the other arguments, and the version that the function
+declares, which is raised when it gives other arrays for the same run.
 """
 
 import contextlib
@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from experiments import results
 from icl.handle import Run
 from icl.runs import atomic
 from icl.runs.errors import NotARun, StorageError
@@ -25,13 +24,16 @@ from icl.runs.strict_json import dumps
 Measure = Callable[..., Mapping[str, np.ndarray]]
 
 
-def kept(measure: Measure) -> Measure:
-    """`measure(run, *words) -> arrays by name`, computed once and then read from `<runs>/results/arrays/KEY.npz`. A
-    damaged file is measured again; where nothing can be written, nothing is kept."""
+def kept(version: int) -> Callable[[Measure], Measure]:
+    """Decorator of `measure(run, *words) -> arrays by name`, computed once and then read from
+    `<runs>/results/arrays/KEY.npz`. A damaged file is measured again; where nothing can be written, nothing is kept."""
+    return functools.partial(_kept, version)
 
+
+def _kept(version: int, measure: Measure) -> Measure:
     @functools.wraps(measure)
     def look(run: Run, *words: str) -> Mapping[str, np.ndarray]:
-        parts = [results.computed(measure), measure.__name__, run.identity, run.step, list(words), results.version()]
+        parts = [measure.__module__, measure.__name__, version, run.identity, run.step, list(words)]
         key = hashlib.sha256(dumps(parts).encode()).hexdigest()[:16]
         path = run.path.parent / "results" / "arrays" / f"{key}.npz"
         found = _read(path)

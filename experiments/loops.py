@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments.base import Configs, Experiment, Runs, seeds
+from experiments.base import Configs, Experiment, Measure, Runs, seeds
 from experiments.measured import Measured, exact, ratios
 from function_classes import get
 from icl import prng
@@ -52,18 +52,18 @@ def _models(runs: Sequence[Run]) -> list[Learner]:
 
 def near_least_squares(runs: Runs, scale: str) -> Measured:
     found = _seen(_models(runs["last half"]), scale)
-    return Measured((ratios(f"squared error per dim at k = {SEEN}", found, np.ones_like(found)),))
+    return Measured(ratios(f"squared error per dim at k = {SEEN}", found, np.ones_like(found)))
 
 
 def fewer_parameters(runs: Runs, scale: str) -> Measured:
     loop_, stack = (runs[name][0].parameters for name in ("last half", "depth 4"))
-    return Measured((exact("parameters / those of depth 4", loop_ / stack, seeded=False),))
+    return Measured(exact("parameters / those of depth 4", loop_ / stack, seeded=False))
 
 
 def _more_loops(runs: Sequence[Run], trained: int, scale: str) -> Measured:
     more, as_trained = ([loop(run.model, count) for run in runs] for count in (3 * trained, trained))
     name = f"squared error at {3 * trained} loops / at {trained}"
-    return Measured((ratios(name, _seen(more, scale), _seen(as_trained, scale)),))
+    return Measured(ratios(name, _seen(more, scale), _seen(as_trained, scale)))
 
 
 def fixed_point(runs: Runs, scale: str) -> Measured:
@@ -76,7 +76,7 @@ def few_loops_diverge(runs: Runs, scale: str) -> Measured:
 
 def _against(runs: Runs, other: str, scale: str) -> Measured:
     above, below = (_seen(_models(runs[name]), scale) for name in ("last half", other))
-    return Measured((ratios(f"squared error / that of {other}", above, below),))
+    return Measured(ratios(f"squared error / that of {other}", above, below))
 
 
 def truncation_is_free(runs: Runs, scale: str) -> Measured:
@@ -96,19 +96,11 @@ EXPERIMENT = Experiment(
         "cpu": lambda: _configs(5, 2000, 64),
     },
     measures={
-        "near-least-squares": near_least_squares,
-        "fewer-parameters": fewer_parameters,
-        "fixed-point": fixed_point,
-        "few-loops-diverge": few_loops_diverge,
-        "truncation-is-free": truncation_is_free,
-        "loops-match-depth": loops_match_depth,
-    },
-    needs={
-        "near-least-squares": ("last half",),
-        "fewer-parameters": ("last half", "depth 4"),
-        "fixed-point": ("last half",),
-        "few-loops-diverge": ("few loops",),
-        "truncation-is-free": ("last half", "all loops"),
-        "loops-match-depth": ("last half", "depth 4"),
+        "near-least-squares": Measure(near_least_squares, needs=("last half",)),
+        "fewer-parameters": Measure(fewer_parameters, needs=("last half", "depth 4")),
+        "fixed-point": Measure(fixed_point, needs=("last half",)),
+        "few-loops-diverge": Measure(few_loops_diverge, needs=("few loops",)),
+        "truncation-is-free": Measure(truncation_is_free, needs=("last half", "all loops")),
+        "loops-match-depth": Measure(loops_match_depth, needs=("last half", "depth 4")),
     },
 )

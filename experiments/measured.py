@@ -6,7 +6,7 @@ conditions the same prompts where it can: comparisons are then paired, and inter
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,9 +49,21 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """One part for every clause of a criterion, in the order of the clauses; a part may stand for several."""
+    """What the clauses of a criterion speak of: the part of the only one, or parts by the words of each clause (as
+    `Clause.text` has them), where a part may stand for several."""
 
-    parts: tuple[Part, ...]
+    parts: Part | Mapping[str, Part]
+
+    @property
+    def all(self) -> tuple[Part, ...]:
+        return (self.parts,) if isinstance(self.parts, Part) else tuple(self.parts.values())
+
+    def by(self, clauses: Sequence[str]) -> tuple[Part, ...]:
+        """The parts in the order of these clauses. ValueError where their words do not agree."""
+        found = {clauses[0]: self.parts} if isinstance(self.parts, Part) else dict(self.parts)
+        if set(found) != set(clauses):
+            raise ValueError(f"measured for the clauses {sorted(found)}, and the criterion has {list(clauses)}")
+        return tuple(found[clause] for clause in clauses)
 
 
 def exact(name: str, values: Any, conditions: Sequence[str] = ("",), *, seeded: bool = True) -> Part:

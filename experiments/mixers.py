@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments.base import Configs, Experiment, Runs, seeds
+from experiments.base import Configs, Experiment, Measure, Runs, seeds
 from experiments.measured import Measured, ratios
 from icl import prng
 from icl.config import Config
@@ -72,7 +72,7 @@ def _mean(runs: Runs, task: str, mixer: str, scale: str) -> np.ndarray:
 
 def _against(runs: Runs, mixer: str, other: str, tasks: Sequence[str], scale: str) -> Measured:
     above, below = (np.stack([_mean(runs, t, m, scale) for t in tasks], 1) for m in (mixer, other))
-    return Measured((ratios(f"distance of {mixer} / of {other}", above, below, tasks),))
+    return Measured(ratios(f"distance of {mixer} / of {other}", above, below, tasks))
 
 
 def nothing_without_mixing(runs: Runs, scale: str) -> Measured:
@@ -87,7 +87,7 @@ def attention_is_nearest(runs: Runs, scale: str) -> Measured:
         best = found.mean(2).argmin(0)
         nearest.append(found[best, np.arange(len(best))])
     softmax = [_mean(runs, task, "softmax", scale) for task in TASKS]
-    return Measured((ratios("least distance / of softmax", np.stack(nearest, 1), np.stack(softmax, 1), tuple(TASKS)),))
+    return Measured(ratios("least distance / of softmax", np.stack(nearest, 1), np.stack(softmax, 1), tuple(TASKS)))
 
 
 def delta_rule_corrects(runs: Runs, scale: str) -> Measured:
@@ -110,14 +110,14 @@ EXPERIMENT = Experiment(
         "cpu": lambda: _configs(every_mixer(), 5, 1000),
     },
     measures={
-        "nothing-without-mixing": nothing_without_mixing,
-        "attention-is-nearest": attention_is_nearest,
-        "delta-rule-corrects": delta_rule_corrects,
-    },
-    remarks={
-        "attention-is-nearest": "on linear regression alone; on conjunction even the least of all is 1.09 in the "
-        "median. The least of 22 nets favors contradiction, but in four of five seeds it is omega, gradient descent "
-        "inside the layer, whose own median is .65 (ttt-mlp's .86). We believe that a layer that descends suits a task "
-        "that descent solves; whether softmax catches up beyond 1,000 steps was not measured",
+        "nothing-without-mixing": Measure(nothing_without_mixing),
+        "attention-is-nearest": Measure(
+            attention_is_nearest,
+            remark="on linear regression alone; on conjunction even the least of all is 1.09 in the "
+            "median. The least of 22 nets favors contradiction, but in four of five seeds it is omega, gradient "
+            "descent inside the layer, whose own median is .65 (ttt-mlp's .86). We believe that a layer that descends "
+            "suits a task that descent solves; whether softmax catches up beyond 1,000 steps was not measured",
+        ),
+        "delta-rule-corrects": Measure(delta_rule_corrects),
     },
 )

@@ -40,7 +40,7 @@ def reproduce(
     Raises ConfigError for an unknown scale or claim, KeyboardInterrupt after an interrupt, Diverged where a run that a
     claim needs has diverged (when all other claims have been judged).
     """
-    named, claims = configs(experiment, scale), papers.read(experiment.paper)
+    named, claims = configs(experiment, scale), papers.read(experiment.paper, experiment.claims)
     if problems := list(experiment.problems(claims)):
         raise ConfigError(problems)
     if only is not None and only not in claims:
@@ -65,12 +65,12 @@ def reproduce(
             if lost:
                 broken[claim.id] = lost[0]
                 continue
-            verdict = judge(claim, scale, experiment.measures[claim.id](mine, scale))
+            verdict = judge(claim, scale, experiment.measures[claim.id].of(mine, scale))
             entry = Entry(keys[claim.id], results.version(), verdict)
         else:
             entry = entries[claim.id]
         if entry.verdict.word == CONTRADICTED:
-            remark = experiment.remarks.get(claim.id, "")
+            remark = experiment.measures[claim.id].remark
             entry = entry._replace(verdict=dataclasses.replace(entry.verdict, why=remark))
         if entry != entries.get(claim.id):
             entries[claim.id] = entry
@@ -95,7 +95,8 @@ def _train(named: Configs, alias: str, runs: str | os.PathLike[str], watch: Any)
 
 def _needs(experiment: Experiment, claim: Claim, named: Mapping[str, Any]) -> tuple[str, ...]:
     """The configurations a claim is measured on. Raises ConfigError for a name that the scale does not have."""
-    needed = experiment.needs.get(claim.id, tuple(named))
+    measure = experiment.measures.get(claim.id)
+    needed = tuple(named) if measure is None or measure.needs is None else measure.needs
     for name in needed:
         if name not in named:
             message = f"claim {claim.id!r} needs configurations {name!r}{nearest(name, named)}"
@@ -105,4 +106,4 @@ def _needs(experiment: Experiment, claim: Claim, named: Mapping[str, Any]) -> tu
 
 def _key(experiment: Experiment, claim: Claim, scale: str, named: Configs) -> str:
     identities = {name: [c.identity for c in named[name]] for name in _needs(experiment, claim, named)}
-    return results.key(claim, scale, identities, experiment.measures[claim.id])
+    return results.key(claim, scale, identities, experiment.measures[claim.id].version)

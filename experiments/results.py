@@ -1,20 +1,15 @@
 """What was measured, by experiment and scale, in `<runs>/results/<experiment>-<scale>.json`.
 
 Every claim is written as soon as it is judged, so that a killed process loses one measurement at most. An entry
-counts for as long as its key does: a hash of the claim's text, the identities of the runs, what the measuring module
-computes and the version of this program. The file is sealed with a checksum and replaced in one step.
+counts for as long as its key does: a hash of the claim's text, the identities of the runs and the version of its
+measure. The file is sealed with a checksum and replaced in one step.
 """
 
-import ast
-import functools
 import hashlib
-import importlib
-import inspect
 import os
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from experiments.papers import Claim
 from experiments.verdicts import Verdict, revive
@@ -39,34 +34,11 @@ def version() -> str:
     return provenance.versions()["icl-workbench"] or "not installed"
 
 
-def key(claim: Claim, scale: str, identities: Mapping[str, Sequence[str]], measure: Any) -> str:
-    """What a verdict depends on, as 16 hexadecimal digits."""
-    while isinstance(measure, functools.partial):
-        measure = measure.func
+def key(claim: Claim, scale: str, identities: Mapping[str, Sequence[str]], measure: int) -> str:
+    """What a verdict depends on, as 16 hexadecimal digits: the claim, the runs and the version of its measure."""
     named = {name: list(runs) for name, runs in identities.items()}
-    parts = [SCHEMA, version(), scale, sorted(vars(claim).items()), named, computed(measure)]
+    parts = [SCHEMA, measure, scale, sorted(vars(claim).items()), named]
     return hashlib.sha256(dumps(parts).encode()).hexdigest()[:16]
-
-
-# Modules of this package whose changes change no measured value, or the schema above.
-MACHINERY = {"base", "kept", "measured", "results"}
-
-
-def computed(measure: Any) -> str:
-    """The module of a measure, and those of this package that it computes with, without comments and without its
-    EXPERIMENT: steps and seeds are in the identities of the runs, and remarks change no number."""
-    module = inspect.getmodule(inspect.unwrap(measure))
-    tree = ast.parse(textwrap.dedent(inspect.getsource(module if module is not None else measure)))
-    named = lambda node: isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "EXPERIMENT"  # noqa: E731
-    tree.body = [node for node in tree.body if not named(node)]
-    sources = [node.module for node in tree.body if isinstance(node, ast.ImportFrom) and node.module]
-    package = __name__.rpartition(".")[0] + "."
-    used = [name for name in sources if name.startswith(package) and name.removeprefix(package) not in MACHINERY]
-    return "\n".join([ast.unparse(tree), *(_source(name) for name in used)])
-
-
-def _source(name: str) -> str:
-    return ast.unparse(ast.parse(inspect.getsource(importlib.import_module(name))))
 
 
 def place(runs: str | os.PathLike[str], experiment: str, scale: str) -> Path:

@@ -32,8 +32,9 @@ def write(path: Path, experiments: Mapping[str, Experiment], runs: str | os.Path
         found = results.load(results.place(runs, experiment.name, SCALE))
         measured.setdefault(experiment.paper, {}).update(found)
     lines = []
-    for name in papers.names():
-        for claim in papers.read(name).values():
+    folders = dict.fromkeys(papers.names(), papers.FOLDER) | {one.paper: one.claims for one in experiments.values()}
+    for name, folder in folders.items():
+        for claim in papers.read(name, folder).values():
             head = [name, claim.id, claim.basis, _cell(claim.criterion)]
             entry = measured.get(name, {}).get(claim.id)
             if entry is not None and entry.verdict.claim == claim:

@@ -99,9 +99,11 @@ def unmeasured(claim: Claim, scale: str, reason: str) -> Verdict:
 
 def judge(claim: Claim, scale: str, measured: Measured) -> Verdict:
     """The verdict. ValueError where what was measured does not fit the clauses of the criterion."""
-    clauses, parts = claim.clauses, measured.parts
-    if len(clauses) != len(parts):
-        raise ValueError(f"{claim.id}: {len(parts)} parts measured for the {len(clauses)} clauses of the criterion")
+    clauses = claim.clauses
+    try:
+        parts = measured.by([clause.text for clause in clauses])
+    except ValueError as error:
+        raise ValueError(f"{claim.id}: {error}") from None
     findings: list[Finding] = []
     before: Part | None = None
     for clause, part in zip(clauses, parts, strict=True):

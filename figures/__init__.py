@@ -1,32 +1,67 @@
 """Figures: one family a file, each runnable as `python -m figures.NAME`, by `icl figure NAME`, and from a notebook.
 
-A figure file defines QUESTION and `draw(runs, scale) -> (matplotlib figure, caption)`; it finds its runs by
-configuration and never trains.
+A figure file defines QUESTION and `draw(runs, scale) -> (matplotlib figure, caption, where its numbers come from)`; it
+finds its runs by configuration and never trains. A figure from elsewhere, in a file named by --plugin or a module named
+by an entry point of the group `icl.figures`, is registered with `add`.
 """
 
 import argparse
 import importlib
 import os
 import pkgutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from function_classes.fields import ConfigError, Problem, nearest
+from function_classes.registry import load_entry_points
 from icl import style
 from icl.handle import Run
 from icl.runs import atomic
 from icl.runs.directory import RunDirectory
 from icl.runs.errors import NotFound
 
+Draw = Callable[[Path, str], tuple[Any, str, str]]
 
-def _modules() -> dict[str, Any]:
+
+class Figure(NamedTuple):
+    """A question, and what draws the answer."""
+
+    question: str
+    draw: Draw
+
+
+_added: dict[str, Figure] = {}
+
+
+def add(name: str, question: str) -> Callable[[Draw], Draw]:
+    """Decorator: registers a function `draw(runs, scale)` from elsewhere as a figure. Raises ConfigError for the name
+    of a figure of this package."""
+    if name in _own():
+        raise ConfigError([Problem("figure", f"{name!r} is the name of a figure of this package")])
+
+    def register(draw: Draw) -> Draw:
+        _added[name] = Figure(question, draw)
+        return draw
+
+    return register
+
+
+def all_figures() -> dict[str, Figure]:
+    """Every figure by its name: of this package, of other distributions, and those that were added."""
+    load_entry_points("icl.figures")
+    return _own() | _added
+
+
+def _own() -> dict[str, Figure]:
     names = [m.name for m in pkgutil.iter_modules(__path__)]
-    return {name.replace("_", "-"): importlib.import_module(f"figures.{name}") for name in names}
+    modules = {name.replace("_", "-"): importlib.import_module(f"figures.{name}") for name in names}
+    return {name: Figure(module.QUESTION, module.draw) for name, module in modules.items()}
 
 
 def describe() -> dict[str, str]:
     """Name -> question."""
-    return {name: module.QUESTION for name, module in _modules().items()}
+    return {name: figure.question for name, figure in all_figures().items()}
 
 
 def draw(
@@ -38,7 +73,7 @@ def draw(
 ) -> list[Path]:
     """Draws a figure family into PNG and PDF with its caption as text beside them. Raises NotFound with the command
     that trains what is missing, ConfigError for an unknown figure."""
-    known = _modules()
+    known = all_figures()
     if name not in known:
         raise ConfigError([Problem("figure", f"unknown figure {name!r}{nearest(name, known)}")])
     figure, caption, origin = known[name].draw(Path(runs), scale)
@@ -62,7 +97,7 @@ def find(configs: list[Any], runs: Path, command: str) -> list[Run]:
 
 def main(name: str) -> None:
     """The command line of one figure file."""
-    parser = argparse.ArgumentParser(description=_modules()[name].QUESTION)
+    parser = argparse.ArgumentParser(description=all_figures()[name].question)
     parser.add_argument("--scale", default="cpu")
     parser.add_argument("--runs", default="runs")
     parser.add_argument("--out", default="figures-out")

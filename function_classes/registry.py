@@ -115,21 +115,22 @@ class Registry:
             for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
                 if not module.name.startswith("_") and module.name != "cli":
                     importlib.import_module(f"{self.package}.{module.name}")
-            self._load_others()
+            load_entry_points(self.group)
         except BaseException:
             self._loaded = False
             raise
 
-    def _load_others(self) -> None:
-        """Members of other distributions. Raises ConfigError with every one that cannot be loaded."""
-        problems, first = [], None
-        for point in importlib.metadata.entry_points(group=self.group):
-            try:
-                point.load()
-            except Exception as error:
-                owner = getattr(point.dist, "name", None) or point.value
-                message = f"entry point {point.name!r} of {owner} cannot be loaded: {type(error).__name__}: {error}"
-                problems.append(Problem("", f"{message}; mend {owner}, or uninstall it"))
-                first = first or error
-        if problems:
-            raise ConfigError(problems) from first
+
+def load_entry_points(group: str) -> None:
+    """Imports what other distributions register in a group. Raises ConfigError with all that cannot be loaded."""
+    problems, first = [], None
+    for point in importlib.metadata.entry_points(group=group):
+        try:
+            point.load()
+        except Exception as error:
+            owner = getattr(point.dist, "name", None) or point.value
+            message = f"entry point {point.name!r} of {owner} cannot be loaded: {type(error).__name__}: {error}"
+            problems.append(Problem("", f"{message}; mend {owner}, or uninstall it"))
+            first = first or error
+    if problems:
+        raise ConfigError(problems) from first

@@ -7,7 +7,7 @@ import os
 import signal
 
 from experiments import Measured, exact
-from experiments.base import Experiment
+from experiments.base import Experiment, Measure
 from experiments.papers import read
 
 PAPER = "von-oswald-2022"
@@ -22,16 +22,19 @@ def _note(claim: str) -> None:
 
 def _equality(runs, scale) -> Measured:
     _note("construction-k-steps")
-    return Measured((exact("difference", [[1e-12, 2e-12]], ("K = 1", "K = 2"), seeded=False),))
+    return Measured(exact("difference", [[1e-12, 2e-12]], ("K = 1", "K = 2"), seeded=False))
 
 
 def _loss(runs, scale) -> Measured:
     _note("one-layer-loss")
     assert set(runs) == {"one-layer"}
-    return Measured((exact("loss", [1.0, 0.99, 1.01, 1.0, 1.0]),))
+    return Measured(exact("loss", [1.0, 0.99, 1.01, 1.0, 1.0]))
 
 
-MEASURES = {"one-layer-loss": _loss, "construction-k-steps": _equality}
+MEASURES = {
+    "one-layer-loss": Measure(_loss, needs=("one-layer",)),
+    "construction-k-steps": Measure(_equality),
+}
 
 EXPERIMENT = Experiment(
     name="constructed",
@@ -39,6 +42,5 @@ EXPERIMENT = Experiment(
     question="Are results kept?",
     scales={"cpu": lambda: {"one-layer": [], "other": []}},
     measures=MEASURES,
-    needs={"one-layer-loss": ("one-layer",)},
     unmeasured={"cpu": {claim: "nothing is trained here" for claim in read(PAPER) if claim not in MEASURES}},
 )

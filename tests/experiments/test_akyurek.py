@@ -20,7 +20,7 @@ class Known:
 
 
 def values(measured, part=0):
-    return measured.parts[part].values
+    return measured.all[part].values
 
 
 def known(name, **fields):
@@ -61,7 +61,7 @@ def test_every_penalty_of_the_diagonal_is_found():
 
 
 def test_on_noiseless_prompts_bayes_of_noise_stays_ridge():
-    part = akyurek.on_noiseless({"depth 4": [Known(TASK.bayes)]}, "smoke").parts[0]
+    part = akyurek.on_noiseless({"depth 4": [Known(TASK.bayes)]}, "smoke").all[0]
     np.testing.assert_allclose(part.values, 0.25, rtol=0.02)
     law = dataclasses.replace(TASK, noise_std=0.0)
     assert values(akyurek.noiseless({"noiseless": [Known(law.bayes, law)]}, "smoke")) < 2e-4

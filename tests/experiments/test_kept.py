@@ -12,7 +12,7 @@ from experiments.kept import kept
 calls: list[tuple[str, int, str]] = []
 
 
-@kept
+@kept(version=1)
 def squares(run, word):
     calls.append((run.identity, run.step, word))
     return {"values": np.arange(3.0) ** 2 + len(word)}

@@ -33,7 +33,7 @@ def optima():
 
 
 def values(measured, part=0):
-    return measured.parts[part].values
+    return measured.all[part].values
 
 
 def test_one_step_is_judged_to_be_one_step():
@@ -102,7 +102,7 @@ def test_the_optimum_is_judged_to_be_the_optimum():
     np.testing.assert_allclose(values(zhang.global_minimum(runs, "smoke")), 0, atol=1e-6)
     assert np.all(values(zhang.gamma_not_lambda(runs, "smoke")) > 1e3)
     for measure in (zhang.risk, zhang.covariate_scale):
-        part = measure(runs, "smoke").parts[0]
+        part = measure(runs, "smoke").all[0]
         spread = part.replicates.std(-1)
         assert np.all(np.abs(part.values - 1) < 5 * spread), (part.values, spread)
 
@@ -115,5 +115,5 @@ def test_average_over_random_covariances():
     built = Construction.registry.get("zhang-optimum").make(zhang.task())
     factor = np.sqrt(wanted * (zhang.EXAMPLES + zhang.DIM + 1) / zhang.EXAMPLES)
     model = jax.tree.map(lambda a: a * jnp.float32(factor) if eqx.is_inexact_array(a) else a, built)
-    part = zhang.random_covariance({"random covariance": [SimpleNamespace(model=model)] * 2}, "smoke").parts[0]
+    part = zhang.random_covariance({"random covariance": [SimpleNamespace(model=model)] * 2}, "smoke").all[0]
     np.testing.assert_allclose(part.values, 0, atol=0.02)

@@ -16,7 +16,7 @@ from icl.programs import draw, predict
 
 
 def values(measured):
-    return measured.parts[0].values
+    return measured.all[0].values
 
 
 def test_more_loops_are_more_steps():

@@ -1,7 +1,6 @@
 """Reproducing: what is measured is kept, a killed process loses one claim at most, foreign files are refused."""
 
 import dataclasses
-import functools
 import json
 import os
 import subprocess
@@ -48,42 +47,51 @@ def test_what_is_measured_is_kept(tmp_path, notes):
     assert notes() == ["one-layer-loss", "construction-k-steps"]
 
 
-@pytest.mark.parametrize("changed", ["claim", "version", "nothing"])
-def test_what_a_verdict_depends_on_makes_it_measured_again(tmp_path, notes, monkeypatch, changed):
-    reproduce(EXPERIMENT, runs=tmp_path, only="one-layer-loss")
-    if changed == "claim":
+def changed(claim: str, **words) -> dict:
+    """The measures with other words of one of them."""
+    return MEASURES | {claim: dataclasses.replace(MEASURES[claim], **words)}
+
+
+@pytest.mark.parametrize("what", ["claim", "version", "program", "nothing"])
+def test_what_a_verdict_depends_on_makes_it_measured_again(tmp_path, notes, monkeypatch, what):
+    """Another program is none of it: what changes a value raises the version of its measure."""
+    experiment = EXPERIMENT
+    reproduce(experiment, runs=tmp_path, only="one-layer-loss")
+    if what == "claim":
         claims = papers.read(EXPERIMENT.paper)
         claims["one-layer-loss"] = dataclasses.replace(claims["one-layer-loss"], criterion="at most 0.9 for each seed")
-        monkeypatch.setattr(papers, "read", lambda name: claims)
-    elif changed == "version":
+        monkeypatch.setattr(papers, "read", lambda *_: claims)
+    elif what == "version":
+        experiment = dataclasses.replace(EXPERIMENT, measures=changed("one-layer-loss", version=2))
+    elif what == "program":
         monkeypatch.setattr(results, "version", lambda: "0.0.0")
-    (verdict,) = reproduce(EXPERIMENT, runs=tmp_path, only="one-layer-loss")
-    assert verdict.word == ("contradicted" if changed == "claim" else REPRODUCED)
-    assert len(notes()) == (1 if changed == "nothing" else 2)
+    (verdict,) = reproduce(experiment, runs=tmp_path, only="one-layer-loss")
+    assert verdict.word == ("contradicted" if what == "claim" else REPRODUCED)
+    assert len(notes()) == (2 if what in ("claim", "version") else 1)
 
 
-def test_a_key_knows_claim_scale_runs_and_the_measuring_module():
+def test_a_key_knows_claim_scale_runs_and_the_version_of_the_measure():
     first, second = list(papers.read(EXPERIMENT.paper).values())[:2]
-    measure, runs = MEASURES["one-layer-loss"], {"a": ["1", "2"]}
-    keys = [results.key(first, "cpu", runs, measure), results.key(second, "cpu", runs, measure)]
-    keys += [results.key(first, "paper", runs, measure), results.key(first, "cpu", runs, rows)]
-    keys += [
-        results.key(first, "cpu", other, measure) for other in ({"a": ["1", "3"]}, {"a": ["1"]}, {"b": ["1", "2"]})
-    ]
+    runs = {"a": ["1", "2"]}
+    keys = [results.key(first, "cpu", runs, 1), results.key(second, "cpu", runs, 1)]
+    keys += [results.key(first, "paper", runs, 1), results.key(first, "cpu", runs, 2)]
+    keys += [results.key(first, "cpu", other, 1) for other in ({"a": ["1", "3"]}, {"a": ["1"]}, {"b": ["1", "2"]})]
     assert len(set(keys)) == len(keys)
-    assert results.key(first, "cpu", runs, functools.partial(measure, scale="cpu")) == keys[0]
 
 
 def test_what_is_believed_stands_beside_a_contradicted_claim_alone(tmp_path, notes, monkeypatch):
-    experiment = dataclasses.replace(EXPERIMENT, remarks={"one-layer-loss": "tried twice", "construction-k-steps": "-"})
+    said = changed("one-layer-loss", remark="tried twice") | {
+        "construction-k-steps": dataclasses.replace(MEASURES["construction-k-steps"], remark="-")
+    }
+    experiment = dataclasses.replace(EXPERIMENT, measures=said)
     claims = papers.read(EXPERIMENT.paper)
     claims["one-layer-loss"] = dataclasses.replace(claims["one-layer-loss"], criterion="at most 0.9 for each seed")
-    monkeypatch.setattr(papers, "read", lambda name: claims)
+    monkeypatch.setattr(papers, "read", lambda *_: claims)
     verdicts = {v.claim.id: v for v in reproduce(experiment, runs=tmp_path)}
     assert verdicts["one-layer-loss"].why == "tried twice"
     assert "tried twice" in str(verdicts["one-layer-loss"])
     assert verdicts["construction-k-steps"].why == ""
-    again = dataclasses.replace(EXPERIMENT, remarks={"one-layer-loss": "tried thrice"})
+    again = dataclasses.replace(EXPERIMENT, measures=changed("one-layer-loss", remark="tried thrice"))
     before = notes()
     assert {v.claim.id: v.why for v in reproduce(again, runs=tmp_path)}["one-layer-loss"] == "tried thrice"
     assert notes() == before
@@ -101,9 +109,9 @@ def test_two_processes_keep_each_others_results(tmp_path, notes, monkeypatch):
 
     def meanwhile(runs, scale):
         reproduce(EXPERIMENT, runs=tmp_path, only="construction-k-steps")
-        return MEASURES["one-layer-loss"](runs, scale)
+        return MEASURES["one-layer-loss"].of(runs, scale)
 
-    busy = dataclasses.replace(EXPERIMENT, measures=MEASURES | {"one-layer-loss": meanwhile})
+    busy = dataclasses.replace(EXPERIMENT, measures=changed("one-layer-loss", of=meanwhile))
     reproduce(busy, runs=tmp_path, only="one-layer-loss")
     assert set(results.load(path)) == set(MEASURES)
 
@@ -120,7 +128,7 @@ def test_a_killed_process_goes_on_where_it_was(tmp_path, notes):
 def test_a_diverged_run_takes_down_only_the_claims_that_need_it(tmp_path, notes, monkeypatch):
     run = SimpleNamespace(finished=False, path="runs/x", directory=SimpleNamespace(status="step 3: diverged"))
     monkeypatch.setattr(reproduction, "_train", lambda *_: {"one-layer": (run,), "other": ()})
-    alone = dataclasses.replace(EXPERIMENT, needs=EXPERIMENT.needs | {"construction-k-steps": ("other",)})
+    alone = dataclasses.replace(EXPERIMENT, measures=changed("construction-k-steps", needs=("other",)))
     with pytest.raises(Diverged, match="one-layer-loss: runs/x: step 3: diverged"):
         reproduce(alone, runs=tmp_path)
     assert notes() == ["construction-k-steps"]
@@ -157,7 +165,7 @@ def test_names_that_mean_nothing(tmp_path):
     wild = dataclasses.replace(EXPERIMENT, measures={**MEASURES, "interpolatio": MEASURES["one-layer-loss"]})
     with pytest.raises(ConfigError, match="no claim 'interpolatio'; did you mean 'interpolation'"):
         reproduce(wild, runs=tmp_path)
-    astray = dataclasses.replace(EXPERIMENT, needs={"one-layer-loss": ("two-layer",)})
+    astray = dataclasses.replace(EXPERIMENT, measures=changed("one-layer-loss", needs=("two-layer",)))
     with pytest.raises(ConfigError, match="needs configurations 'two-layer'; did you mean 'one-layer'"):
         reproduce(astray, runs=tmp_path)
     assert not list(tmp_path.iterdir())
@@ -201,7 +209,7 @@ def test_the_scoreboard_has_a_row_for_every_claim_and_keeps_what_others_measured
     text = path.read_text()
     claims = papers.read(EXPERIMENT.paper)
     claims["one-layer-loss"] = dataclasses.replace(claims["one-layer-loss"], criterion="at most 0.9 for each seed")
-    monkeypatch.setattr(papers, "read", lambda name: claims)
+    monkeypatch.setattr(papers, "read", lambda *_: claims)
     monkeypatch.setattr(papers, "names", lambda: (EXPERIMENT.paper,))
     scoreboard.write(path, known, tmp_path)
     assert rows(path)[EXPERIMENT.paper, "one-layer-loss"][2] == scoreboard.UNMEASURED

@@ -39,7 +39,7 @@ def failures() -> list[str]:
                     continue
                 tries.append(([*good[:index], part(*case, way), *good[index + 1 :]], "cpu", word))
         for parts, scale, word in tries:
-            verdict = judge(claim, scale, Measured(tuple(parts)))
+            verdict = judge(claim, scale, bound(claim, parts))
             asked = "would decide" in verdict.why
             if verdict.word != word or asked != (word == INCONCLUSIVE):
                 wrong.append(f"{name}: {verdict.word} ({verdict.why}) for {word}")
@@ -72,8 +72,14 @@ def test_planted_wrong_logic_is_caught(monkeypatch, name, planted):
         pass  # some faults do not even fit the shapes
 
 
+def bound(claim, parts) -> Measured:
+    """Parts for the clauses in their order."""
+    return Measured(dict(zip([clause.text for clause in claim.clauses], parts, strict=True)))
+
+
 def word(criterion: str, *parts: Part) -> str:
-    return judge(dataclasses.replace(ANY, criterion=criterion), "cpu", Measured(parts)).word
+    claim = dataclasses.replace(ANY, criterion=criterion)
+    return judge(claim, "cpu", bound(claim, parts)).word
 
 
 def seeds(*values: float) -> Part:
@@ -147,7 +153,7 @@ def test_a_pooled_interval_has_seeds_outside_and_prompts_inside(between, within,
     values = between * (values - values.mean()) / values.std()
     drawn = values[..., None] + within * generator.normal(size=1000)
     one = Part("q", values, ("",), drawn, 100)
-    verdict = judge(dataclasses.replace(ANY, criterion="at most 0.01"), "cpu", Measured((one,)))
+    verdict = judge(dataclasses.replace(ANY, criterion="at most 0.01"), "cpu", Measured(one))
     value, low, high = verdict.findings[0].interval
     assert abs(value) < 1e-12
     np.testing.assert_allclose(high - low, 2 * 1.96 * np.sqrt(between**2 / count + within**2), rtol=0.1)
@@ -158,9 +164,9 @@ def test_how_many_would_decide():
     """The half-width towards the bound is 0.19 of 0.1: 100 prompts times 1.9^2 = 361."""
     drawn = np.broadcast_to(np.linspace(0.6, 1.0, 401), (5, 1, 401))
     one = Part("q", np.full((5, 1), 0.8), ("",), drawn, 100)
-    verdict = judge(dataclasses.replace(ANY, criterion="below 0.9 for each seed"), "cpu", Measured((one,)))
+    verdict = judge(dataclasses.replace(ANY, criterion="below 0.9 for each seed"), "cpu", Measured(one))
     assert (verdict.word, verdict.why) == (INCONCLUSIVE, "about 370 prompts would decide (now 100)")
-    verdict = judge(ANY, "cpu", Measured((seeds(0.001, 0.002, 0.003, 0.004, 0.0104),)))
+    verdict = judge(ANY, "cpu", Measured(seeds(0.001, 0.002, 0.003, 0.004, 0.0104)))
     assert verdict.why == "about 20 seeds would decide (now 5)"
     assert verdict.findings[0].interval == (0.003, 0.001, 0.0104)
 
@@ -173,7 +179,6 @@ def test_what_no_seed_changes_needs_no_five_seeds():
 @pytest.mark.parametrize(
     ("criterion", "parts", "said"),
     [
-        ("below 1", (seeds(1), seeds(1)), "2 parts measured for the 1 clauses"),
         ("below 1 at depth 4", (seeds(1),), "no condition 'depth 4'"),
         ("below 1 at each M", (seeds(1),), "needs several conditions"),
         ("strictly earlier", (seeds(1),), "needs several conditions"),
@@ -187,6 +192,17 @@ def test_what_does_not_fit_the_criterion_is_an_error(criterion, parts, said):
         word(criterion, *parts)
 
 
+def test_parts_are_bound_to_clauses_by_their_words():
+    two = dataclasses.replace(ANY, criterion="below 3, and above 1")
+    high, low = exact("high", [2.0] * 5), exact("low", [0.5] * 5)
+    assert judge(two, "cpu", Measured({"above 1": high, "below 3": low})).word == REPRODUCED
+    assert judge(two, "cpu", Measured({"above 1": low, "below 3": high})).word == CONTRADICTED
+    with pytest.raises(ValueError, match=r"measured for the clauses \['below 3'\], and the criterion has"):
+        judge(two, "cpu", Measured(low))
+    with pytest.raises(ValueError, match="above 2"):
+        judge(two, "cpu", Measured({"above 2": low, "below 3": low}))
+
+
 def test_undefined_numbers_are_refused_and_infinite_ones_fail():
     with pytest.raises(ValueError, match="undefined"):
         seeds(float("nan"))
@@ -194,7 +210,7 @@ def test_undefined_numbers_are_refused_and_infinite_ones_fail():
 
 
 def test_a_verdict_survives_being_written_down():
-    verdict = judge(ANY, "cpu", Measured((seeds(0.001, 0.002, 0.003, 0.004, np.inf),)))
+    verdict = judge(ANY, "cpu", Measured(seeds(0.001, 0.002, 0.003, 0.004, np.inf)))
     assert revive(verdict.plain()) == verdict
     assert "inf" in str(verdict)
 

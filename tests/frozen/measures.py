@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import experiments
-from experiments import akyurek, loops, mixers, von_oswald, zhang
+from experiments import akyurek, loops, mixers, papers, von_oswald, zhang
 from function_classes import Prediction, Prompt, Real, get
 from function_classes.inputs import Diagonal
 from icl import references
@@ -203,7 +203,7 @@ OF_LAYERS = ("moment-before-weights", "nonlinear-encoding", "probe-control")
 
 def keys() -> list[str]:
     return [
-        f"{name}/{claim}" + (f"@{measure.version}" if getattr(measure, "version", 1) > 1 else "")
+        f"{name}/{claim}" + (f"@{measure.version}" if measure.version > 1 else "")
         for name, one in experiments.all_experiments().items()
         for claim, measure in one.measures.items()
     ]
@@ -221,10 +221,11 @@ def value(key: str, path: Path) -> list[dict[str, Any]]:
     runs = learners(name, claim in OF_LAYERS and name == "akyurek-2022", path)
     # Weights made in float32 and then widened would be refused by the strict promotion of the tests.
     with jax.numpy_dtype_promotion("standard"):
-        measured = experiment.measures[claim](runs, "smoke")
+        measured = experiment.measures[claim].of(runs, "smoke")
+    clauses = papers.read(experiment.paper)[claim].clauses
     return [
         {"conditions": list(part.conditions), "values": [[float(f"{v:.7g}") for v in row] for row in part.values]}
-        for part in measured.parts
+        for part in measured.by([clause.text for clause in clauses])
     ]
 
 
