@@ -56,8 +56,16 @@ class Registry:
         return known.__qualname__ == member.__qualname__ and (same_file or known.__module__ == member.__module__)
 
     def also(self, earlier: str, member: Any) -> None:
-        """Lets configurations that were written earlier name a member so."""
+        """Lets configurations name a member so, and no table list it: a name that it had earlier, or that has no need
+        to be listed. One without a name of its own has this one."""
         self._earlier[earlier] = member
+        if member not in self._origins:
+            self._origins[member] = origin(member)
+            member.name = earlier
+
+    def unlisted(self) -> dict[str, Any]:
+        """Name -> member of all that `also` named."""
+        return dict(self._earlier)
 
     def origin(self, member: Any) -> Origin | None:
         """Where a registered member came from; None for those of this package. Code that was typed is looked at again:

@@ -9,10 +9,13 @@ import sys
 import traceback
 from pathlib import Path
 
+import equinox as eqx
+
 from function_classes import origins, sources
 from function_classes.base import FunctionClass, NotAvailable
-from function_classes.fields import ConfigError, Problem, nearest
+from function_classes.fields import ConfigError, Fields, Problem, nearest
 from function_classes.sources import is_unknown
+from icl.models import made
 
 _files: set[str] = set()
 
@@ -24,8 +27,8 @@ def load(path: str | Path) -> dict[str, type[FunctionClass]]:
     path = Path(path)
     if not path.is_file():
         raise ConfigError([Problem(str(path), "no such file")])
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:10]
-    module_name = f"icl_custom_{digest}"
+    module_name = _module_name(path.read_bytes())
+    digest = module_name.rpartition("_")[2]
     if module_name not in sys.modules:
         spec = importlib.util.spec_from_file_location(module_name, path)
         if spec is None or not isinstance(spec.loader, importlib.abc.FileLoader):
@@ -40,7 +43,7 @@ def load(path: str | Path) -> dict[str, type[FunctionClass]]:
         except BaseException:
             del sys.modules[module_name]
             raise
-    others = [word for pair in sorted(origins.imported(path.resolve()).items()) for word in pair]
+    others: list[str | bytes] = [word for pair in sorted(origins.imported(path.resolve()).items()) for word in pair]
     code = origins.hashed([digest, *others]) if others else digest
     found = {}
     for name, member in vars(sys.modules[module_name]).items():
@@ -48,7 +51,14 @@ def load(path: str | Path) -> dict[str, type[FunctionClass]]:
             found[name] = member
             register(member, code)
             FunctionClass.registry.also(f"{name}@{digest}", member)
+        elif inspect.isclass(member) and issubclass(member, eqx.Module) and member.__module__ == module_name:
+            if not issubclass(member, Fields):
+                made.learner_of(member, f"{name}@{code}")
     return found
+
+
+def _module_name(content: bytes) -> str:
+    return f"icl_custom_{hashlib.sha256(content).hexdigest()[:10]}"
 
 
 def blame(error: BaseException) -> str | None:
@@ -119,10 +129,35 @@ def resolve(word: str) -> str:
     """A class name as it is; `./my_task.py:Cubic` as the registered name of the class in that file."""
     if ".py" not in word:
         return word
+    path, name = _parts(word)
+    return _chosen(word, "function class", {key: member.name for key, member in load(path).items()}, name)
+
+
+def resolve_model(word: str) -> str:
+    """The name of a model as it is; `./net.py:Net` as that of the model whose networks are `Net(task, key=key)`, or of
+    the `ModelConfig` of this name."""
+    if ".py" not in word:
+        return word
+    path, name = _parts(word)
+    load(path)
+    members = vars(sys.modules[_module_name(Path(path).read_bytes())])
+    found = {key: made.name_of(member) for key, member in members.items() if inspect.isclass(member)}
+    return _chosen(word, "model", {key: known for key, known in found.items() if known}, name)
+
+
+def _parts(word: str) -> tuple[str, str]:
+    """`path.py:Name` in its parts; no name where none is given."""
     path, _, name = word.rpartition(":") if word.rpartition(":")[0].endswith(".py") else (word, "", "")
-    found = load(path)
+    return path, name
+
+
+def _chosen(word: str, kind: str, found: dict[str, str], name: str) -> str:
     if not name and len(found) == 1:
-        name = next(iter(found))
-    if name not in found:
-        raise ConfigError([Problem(word, f"no function class {name!r} in {path}{nearest(name, found)}")])
-    return found[name].name
+        return next(iter(found.values()))
+    if name in found:
+        return found[name]
+    path = _parts(word)[0]
+    reason = f"no {kind} {name!r} in {path}{nearest(name, found)}"
+    if not name:
+        reason = f"which {kind}? write {path}:{' or :'.join(found)}" if found else f"no {kind} in {path}"
+    raise ConfigError([Problem(word, reason)])

@@ -82,7 +82,7 @@ class Run:
         files = dict.fromkeys(one["file"] for one in found if one.get("file") and not one.get("distribution"))
         words += [f"icl --plugin {shlex.quote(file)} ..." for file in files]
         usual = "code of your own comes with icl --plugin my_file.py ..., or icl.load(..., task=Cubic)"
-        return f"it was trained with other people's code or your own: {', '.join(words)}" if words else usual
+        return f"the code it was trained with comes with: {', '.join(words)}" if words else usual
 
     @property
     def state(self) -> State:

@@ -53,11 +53,19 @@ def pairs(arguments: Sequence[str], command: Sequence[str]) -> list[tuple[str, s
     return found
 
 
+def _models(text: str) -> str:
+    """Names of models, those in files of the user's registered."""
+    from icl import custom
+
+    return ",".join(map(custom.resolve_model, text.split(",")))
+
+
 def configs(task: str | None, settings: Sequence[tuple[str, str]], preset: str | None, file: Path | None) -> list[Any]:
     """Every configuration the words ask for: one, or the product of all comma lists, the last varying fastest."""
     from icl import presets
     from icl.config import Config, name_of, resolve
 
+    settings = [(name, _models(text) if name in ("model", "model.name") else text) for name, text in settings]
     tree: dict[str, Any] = presets.find(preset) if preset else {}
     for key, value in (_toml(file) if file else {}).items():
         tree[key] = tree.get(key, {}) | value if isinstance(value, dict) and isinstance(tree.get(key), dict) else value

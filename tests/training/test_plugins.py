@@ -3,6 +3,7 @@
 import importlib
 import importlib.metadata
 import json
+import re
 import sys
 
 import jax
@@ -19,6 +20,7 @@ from icl.runs.atomic import write_atomic
 from icl.runs.errors import NotARun
 from icl.runs.strict_json import seal
 from tests.faults.shell import icl as shell
+from tests.faults.shell import talk
 from tests.frozen.use_plugins import PLUGINS
 
 TINY = {"points": 4, "dim": 2, "depth": 1, "width": 8, "heads": 2, "batch": 2, "steps": 1, "validation_prompts": 2}
@@ -105,13 +107,17 @@ def test_names_of_undecorated_classes_are_those_of_before_unless_they_use_a_help
 def test_an_installed_plugin_is_known_by_its_version(tmp_path, mixer, monkeypatch):
     name, file, _ = mixer
     monkeypatch.setattr(sources, "_installed", lambda: (tmp_path,))
-    versions = iter(["1.0", "1.1"])
+    installed = ["1.0"]
     owners = {f"icl_custom_{custom.hashlib.sha256(file.read_bytes()).hexdigest()[:10]}": ["their-mixers"]}
     monkeypatch.setattr(importlib.metadata, "packages_distributions", lambda: owners)
-    monkeypatch.setattr(importlib.metadata, "version", lambda _: next(versions))
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: installed[0])
     custom.load(file)
     first = config(name)
     assert first.origins[name].distribution == "their-mixers 1.0"
+    edited(file, file.read_text())
+    custom.load(file)
+    assert config(name).identity == first.identity
+    installed[0] = "1.1"
     edited(file, file.read_text())
     custom.load(file)
     assert config(name).identity != first.identity
@@ -153,6 +159,71 @@ def test_a_run_whose_plugin_is_missing_says_what_to_type(tmp_path):
     assert said.code == 0, said.err
     assert f"icl --plugin {plugin} ..." in said.out
     assert "unknown mixer 'my-mean@" in said.out
+
+
+NET = """
+import equinox as eqx
+import jax
+from function_classes import Prediction
+
+class Net(eqx.Module):
+    weight: jax.Array
+
+    def __init__(self, task, *, key):
+        self.weight = 0.1 * jax.random.normal(key, (task.x_space.features,))
+
+    def __call__(self, prompt):
+        return Prediction(mean=prompt.xs @ self.weight)
+
+class Bare(eqx.Module):
+    weight: jax.Array
+
+    def __call__(self, prompt):
+        return Prediction(mean=prompt.xs @ self.weight)
+
+class Leaks(Net):
+    def __call__(self, prompt):
+        return Prediction(mean=prompt.ys * self.weight[0])
+
+class Breaks(Net):
+    def __init__(self, task, *, key):
+        self.weight = task.no_such_thing
+"""
+
+
+def test_a_network_in_a_file_trains_from_the_shell(tmp_path):
+    """With weights of its own for every seed, and opened again by --plugin."""
+    (file,) = files(tmp_path, net=NET)
+    words = ("--steps", 3, "--batch", 4, "--points", 4, "--prompts", 16, "--validation-prompts", 4, "--no-report")
+    out = ("--out", tmp_path / "runs")
+    done = shell("run", "linear-regression", "--model", f"{file}:Net", "--seeds", 2, *words, *out)
+    assert done.code == 0, done.err
+    custom.load(file)
+    one, two = (icl.load(f"seed={seed}", tmp_path / "runs") for seed in (0, 1))
+    assert one.directory.config["model"]["name"].startswith("Net@")
+    assert one.source_known
+    assert not np.array_equal(one.at(0).model.weight, two.at(0).model.weight)
+    assert shell("--plugin", file, "evaluate", "last", "--prompts", 16, *out).code == 0
+
+
+MISTAKES = {
+    "": r"which model\? write .*net.py:Net or :Bare",
+    ":Nett": "no model 'Nett' in .*; did you mean 'Net'",
+    ":Bare": r"Bare is made as Bare\(task, key=key\): got an unexpected keyword argument 'key'",
+    ":Leaks": "Leaks",
+    ":Breaks": r"net.py, line \d+, in __init__",
+}
+
+
+def test_mistakes_in_a_network_are_named_before_training(tmp_path):
+    (file,) = files(tmp_path, net=NET)
+    sizes = ("--steps", 3, "--points", 4, "--out", tmp_path / "runs")
+    commands = [("run", "linear-regression", "--model", f"{file}{word}", *sizes) for word in MISTAKES]
+    for said, done in zip(MISTAKES.values(), talk(*commands), strict=True):
+        assert done.code in (1, 2, 4), done
+        assert re.search(said, done.err), done.err
+        assert "defect of icl" not in done.err
+    assert not list((tmp_path / "runs").glob("linear*"))
 
 
 def test_lazy_and_relative_imports_are_found_without_importing_anything(tmp_path):
