@@ -263,6 +263,14 @@ def reproduce(
 
 
 @app.command()
+def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="a Python file of yours")]) -> None:
+    """What holds of the classes, references, mixers, models, layouts, heads and optimizers in a file, and what not."""
+    from icl.console import checking
+
+    _exit(checking.report(file))
+
+
+@app.command()
 def cite(name: RunName = "last", out: Out = RUNS) -> None:
     """BibTeX of exactly what a run used, or of a paper: `icl cite garg-2022`."""
     from icl.console import reading

@@ -22,14 +22,21 @@ class Made(ModelConfig):
 
     def make(self, task: FunctionClass, *, key: PRNGKeyArray) -> Any:
         name = self.name.partition("@")[0]
-        try:
-            inspect.signature(type(self).maker).bind(task, key=key)
-        except TypeError as error:
-            raise NotAvailable(f"model: {name} is made as {name}(task, key=key): {error}") from None
+        if reason := misfit(type(self).maker):
+            raise NotAvailable(f"model: {name} is made as {name}(task, key=key): {reason}")
         module = type(self).maker(task, key=key)
         if not isinstance(module, eqx.Module) or not callable(module):
             raise NotAvailable(f"model: {name}(task, key=key) is no eqx.Module that maps a Prompt to a Prediction")
         return module
+
+
+def misfit(maker: Callable[..., Any]) -> str | None:
+    """Why something cannot be called as maker(task, key=key); None where it can."""
+    try:
+        inspect.signature(maker).bind(None, key=None)
+    except TypeError as error:
+        return str(error)
+    return None
 
 
 def learner_of(maker: type, name: str) -> type[Made]:

@@ -9,6 +9,7 @@ import numpy as np
 
 import function_classes as fc
 from function_classes import FunctionClass, Prediction, Prompt, Real
+from icl.contracts.classes import residuals, tempered
 from tests.harness import beats_bayes, losses
 
 POINTS = 7
@@ -233,11 +234,7 @@ class Case:
 
     def tempered(self, factor: float) -> Prediction:
         """Bayes made bolder or more timid: the mean multiplied, or probabilities raised to a power."""
-        bayes = self.result["bayes"]
-        if isinstance(self.task.y_space, Real):
-            return Prediction(mean=factor * bayes.mean)
-        powers = factor * jnp.maximum(bayes.as_log_probs(self.task.y_space), -100.0)
-        return Prediction(log_probs=jax.nn.log_softmax(powers))
+        return tempered(self.task, self.result["bayes"], factor)
 
     def losses(self, prediction: Prediction) -> np.ndarray:
         return losses(self.task, self.prompts, prediction)
@@ -247,25 +244,8 @@ class Case:
         return beats_bayes(self.losses(prediction), self.losses(self.result["bayes"]), nats=nats).beats
 
     def residuals(self) -> np.ndarray:
-        """(N, places): zero on average at every place where Bayes is the posterior of this very generator.
-
-        Real outputs: (y - mean)^2 / variance - 1. Others: -log p(target) minus the entropy Bayes claims for it.
-        """
-        bayes, space = self.result["bayes"], self.task.y_space
-        if isinstance(space, Real):
-            scores, mean, variance = (
-                np.asarray(a, np.float64) for a in (self.prompts.scores, bayes.mean, bayes.variance)
-            )
-            return ((scores - mean) ** 2 / variance - 1).reshape(PROMPTS, -1)
-        log_probs = np.maximum(np.asarray(bayes.as_log_probs(space), np.float64), -1e3)
-        entropy = -(np.exp(log_probs) * log_probs).sum(-1)
-        everywhere = Prompt(self.prompts.xs, self.prompts.ys, None, self.prompts.targets)
-        surprise = losses(self.task, everywhere, bayes)
-        residuals = surprise - entropy
-        if getattr(self.task, "sampler", "") == "paper":
-            # Whether a symbol counts depends on the symbol; Bayes is its law given that it does.
-            residuals = residuals * np.asarray(self.prompts.scored)
-        return residuals.reshape(PROMPTS, -1)
+        """(N, places): zero on average at every place where Bayes is the posterior of this very generator."""
+        return residuals(self.task, self.prompts, self.result["bayes"])
 
 
 @functools.cache
