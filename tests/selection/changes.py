@@ -41,6 +41,11 @@ def changed(root: Path, since: str) -> tuple[str, ...]:
     return tuple(sorted({name for name in (known + new).split("\0") if name}))
 
 
+def day(root: Path, commit: str) -> str:
+    """The date of a commit, in words for people. Raises Unknown."""
+    return git(root, "show", "-s", "--format=%cs", "--end-of-options", commit).strip()
+
+
 def clean(root: Path) -> bool:
     """Whether every file is as it was committed, and there is no other."""
     try:

@@ -70,20 +70,21 @@ class _Budget:
         return self.costs.get(path, durations.UNKNOWN)
 
     def seconds(self, more: dict[str, float] | None = None) -> float:
-        every = {path: cost + (more or {}).get(path, 0.0) for path, cost in self.taken.items()}
-        return START + SLACK * durations.wall([*every.values(), *_new(more or {}, every)], WORKERS)
+        return START + SLACK * durations.wall(self._with(more or {}).values(), WORKERS)
 
     def take(self, more: dict[str, float], always: bool = False) -> bool:
         """Adds seconds to files; False where there is no time for them."""
         if not always and self.seconds(more) > BUDGET:
             return False
-        for path, cost in more.items():
-            self.taken[path] = self.taken.get(path, 0.0) + cost
+        self.taken = self._with(more)
         return True
 
+    def _with(self, more: dict[str, float]) -> dict[str, float]:
+        return self.taken | {path: self.taken.get(path, 0.0) + cost for path, cost in more.items()}
 
-def _new(more: dict[str, float], known: dict[str, float]) -> list[float]:
-    return [cost for path, cost in more.items() if path not in known]
+    def fill(self, paths: Sequence[str]) -> list[str]:
+        """Adds files in this order, each where there is time for it, and returns the others."""
+        return [p for p in paths if p not in self.taken and not self.take({p: self.cost(p)})]
 
 
 def select(root: Path, *, since: str | None = None, share: int | None = None, core: Sequence[str] = CORE) -> Selection:
@@ -110,21 +111,17 @@ def select(root: Path, *, since: str | None = None, share: int | None = None, co
     members = changed_members(graph, changed)
     contracts = {path for name in members for path in contracts_of(graph, graph.homes[name])}
     first = owners(graph, changed) | contracts
-    left = []
-    for path in sorted(first, key=lambda path: (budget.cost(path), path)):
-        if path not in budget.taken and not budget.take({path: budget.cost(path)}):
-            left.append(path)
+    left = budget.fill(sorted(first, key=lambda path: (budget.cost(path), path)))
     members_left = []
     for name in members:
         their = [path for path in contracts_of(graph, graph.homes[name]) if path in budget.taken]
         if not budget.take({path: PART * budget.cost(path) for path in their}):
             members_left.append(name)
     others = [path for path in graph.tests if path in near and path not in first]
-    for path in sorted(others, key=lambda path: (near[path], budget.cost(path), path)):
-        if path not in budget.taken and not budget.take({path: budget.cost(path)}):
-            left.append(path)
+    left += budget.fill(sorted(others, key=lambda path: (near[path], budget.cost(path), path)))
     kept = tuple(name for name in members if name not in members_left)
-    why = f"{len(changed)} files changed since {reference[:12]}"
+    when = "" if since else f" of {changes.day(root, reference)}, when everything passed"
+    why = f"{len(changed)} files changed since {reference[:12]}{when}"
     return _said(graph, budget, share, members=kept, left=tuple(left), members_left=tuple(members_left), why=why)
 
 

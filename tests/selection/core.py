@@ -15,7 +15,7 @@ CORE = (
     "tests/test_readme.py",
     "tests/test_selection.py",
     # From the shell to the report; and a run that goes on is the run that was never stopped, bit for bit.
-    "tests/console/test_commands.py",
+    "tests/console/test_first_run.py",
     "tests/training/test_session.py",
     # What every member promises, for the share whose turn it is.
     "tests/function_classes/test_contract.py",
