@@ -10,10 +10,11 @@ CORE = (
     "tests/frozen/test_plugins.py",
     "tests/frozen/test_runs.py",
     # The house, its words and its own tools.
+    "tests/selection/test_choose.py",
+    "tests/selection/test_record.py",
     "tests/test_harness.py",
     "tests/test_house.py",
     "tests/test_readme.py",
-    "tests/test_selection.py",
     # From the shell to the report; and a run that goes on is the run that was never stopped, bit for bit.
     "tests/console/test_first_run.py",
     "tests/training/test_session.py",

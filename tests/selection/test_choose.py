@@ -1,83 +1,19 @@
 """Which tests run after a change, on a small made-up repository; and that what always runs leaves room in this one."""
 
-import dataclasses
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from tests.conftest import SELECTION, rotate
-from tests.selection import Selection, changes, choose, durations, record, select
+from tests.selection import changes, choose, durations, select
+from tests.selection.conftest import CONTRACT, CORE_HERE, FILES, commit, write
 from tests.selection.core import CORE
 from tests.selection.graph import Graph
 
-ROOT = Path(__file__).parent.parent
-CONTRACT = "tests/references/test_contract.py"
-FILES = {
-    "icl/__init__.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from icl.report import draw\n",
-    "icl/references/__init__.py": "",
-    "icl/references/base.py": "class Reference: ...\n",
-    "icl/references/fitting.py": "",
-    "icl/references/lasso.py": "from icl.references import fitting\n@R.registry.add('lasso')\nclass Lasso: ...\n",
-    "icl/references/ridge.py": "@Reference.registry.add('ridge', papers=('x',))\nclass Ridge: ...\n",
-    "icl/scoring.py": "",
-    "icl/report.py": "def draw():\n    from icl.scoring import score\n",
-    "icl/page.py": "from icl import report\n",
-    "icl/words.toml": "",
-    "tests/conftest.py": "",
-    "tests/house.py": "",
-    "tests/test_house.py": "",
-    CONTRACT: "from tests.conftest import rotate\nnames = rotate(config, references.names())\n",
-    "tests/references/test_lasso.py": "",
-    "tests/references/test_twins.py": "task = references.get('ridge')\n",
-    "tests/test_all.py": "import icl.page\n",
-    "tests/test_report.py": "import icl.report\n",
-    "tests/test_scoring.py": "from icl import scoring\n",
-    "tests/test_words.py": "(ROOT / 'icl' / 'words.toml').read_text()\n",
-    "tests/test_shell.py": "run('-m', 'icl.report')\n",
-    **{f"tests/far/test_{letter}.py": "" for letter in "abcd"},
-}
-# Files outside the core whose turn it is are no news; these tests look at the others.
-CORE_HERE = ("tests/test_house.py", CONTRACT)
-
-
-def git(root, *words):
-    who = {f"GIT_{one}_{what}": "nobody" for one in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    alone = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
-    subprocess.run(["git", *words], cwd=root, check=True, capture_output=True, env={**os.environ, **who, **alone})
-
-
-def write(root, files):
-    for name, text in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text, encoding="utf-8")
-
-
-def commit(root, files):
-    write(root, files)
-    git(root, "add", "-A")
-    git(root, "commit", "-q", "--allow-empty", "-m", "one")
-
-
-@pytest.fixture
-def repository(tmp_path):
-    """One commit, which is that of the last full run, and a table in which every file takes a second."""
-    root = tmp_path / "here"
-    costs = {name: 1 for name in FILES if "/test_" in name}
-    root.mkdir()
-    git(root, "init", "-q")
-    commit(root, FILES | {durations.TABLE: json.dumps(costs)})
-    commit(root, {choose.LAST_FULL: changes.head(root) + "\n"})
-    return root
-
-
-@pytest.fixture(autouse=True)
-def _one_file_a_turn(monkeypatch):
-    monkeypatch.setattr(choose, "TURN", 1)
+ROOT = Path(__file__).parents[2]
 
 
 def touched(root, **options):
@@ -249,65 +185,3 @@ def test_every_file_has_its_turn_and_what_always_runs_leaves_room(monkeypatch):
         seconds.append(choose.START + choose.SLACK * durations.wall(always, choose.WORKERS))
     assert sorted(path for now in turns for path in now) == sorted(set(graph.tests) - set(CORE))
     assert max(seconds) < 0.75 * choose.BUDGET
-
-
-def test_workers_do_what_the_first_process_chose_the_dearest_file_first(request):
-    """xdist would sort files by their number of tests."""
-    assert request.config.option.loadscopereorder is False
-    found = Selection(3, ("a",), ("b",), ("c",), why="so")
-    assert Selection(**dataclasses.asdict(found)) == found
-    assert durations.wall([5, 4, 3, 3, 1], 2) == 8
-
-
-def asked(selection, full=False):
-    return SimpleNamespace(stash={SELECTION: selection}, getoption={"--full": full}.get)
-
-
-def test_a_share_turns_and_changed_members_join_it():
-    names = tuple(f"n{i}" for i in range(20))
-    shares = [rotate(asked(Selection(share)), names, 5) for share in range(4)]
-    assert sorted(name for share in shares for name in share) == sorted(names)
-    away = next(share for share in range(4) if "n7" not in shares[share])
-    assert set(rotate(asked(Selection(away, members=("n7",))), names, 5)) == {"n7", *shares[away]}
-    cases = tuple((name, 1) for name in names)
-    assert ("n7", 1) in rotate(asked(Selection(away, members=("n7",))), cases, 5)
-    keys = tuple(f"batch/{name}" for name in names)
-    assert "batch/n7" in rotate(asked(Selection(away, members=("n7",))), keys, 5)
-    by = lambda index: {names[index]}  # noqa: E731
-    assert 7 in rotate(asked(Selection(away, members=("n7",))), tuple(range(20)), 5, by)
-    assert rotate(asked(Selection(0), full=True), names) == names
-
-
-def ran(root, exitstatus=0, costs=None, full=True, measure=False, meanwhile=lambda: None, **options):
-    option = SimpleNamespace(**{"file_or_dir": [], **options})
-    kept = record.Record(root, SimpleNamespace(option=option, getoption={"--full": full, "--measure": measure}.get))
-    meanwhile()
-    kept.write(costs or {}, exitstatus)
-    return (root / choose.LAST_FULL).read_text().strip()
-
-
-def test_only_a_green_whole_run_of_a_clean_tree_is_the_last_full_one(repository):
-    before = (repository / choose.LAST_FULL).read_text().strip()
-    assert ran(repository, exitstatus=1) == before
-    assert ran(repository, full=False) == before
-    assert ran(repository, keyword="ridge") == before
-    assert ran(repository, file_or_dir=["tests/references"]) == before
-    assert ran(repository, meanwhile=lambda: write(repository, {"new.py": ""})) == before
-    assert ran(repository) == before, "another file is there"
-    (repository / "new.py").unlink()
-    assert ran(repository, meanwhile=lambda: commit(repository, {"new.py": ""})) == before
-    assert ran(repository) == changes.head(repository) != before
-
-
-def test_durations_are_written_where_they_moved(repository):
-    table = lambda: durations.read(repository / durations.TABLE)  # noqa: E731
-    before = table()
-    costs = {"tests/far/test_a.py": 2.6, "tests/far/test_b.py": 33.0, CONTRACT: 90.0, "tests/gone/test_x.py": 5.0}
-    ran(repository, costs=costs, full=False)
-    ran(repository, costs=costs, full=False, measure=True, exitstatus=1)
-    ran(repository, costs=costs, full=False, measure=True, keyword="some")
-    assert table() == before
-    ran(repository, costs=costs)
-    assert table() == before | {"tests/far/test_b.py": 35}, "all members of a registry are not a share of them"
-    ran(repository, costs=costs, full=False, measure=True)
-    assert table() == before | {"tests/far/test_b.py": 35, CONTRACT: 90}
