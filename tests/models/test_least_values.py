@@ -1,5 +1,5 @@
-"""Every layout and head at the smallest legal value of every field, and today's share of models and mixers: one
-position, one coordinate, the narrowest network. Shapes of a loss and its gradient for all, numbers of today's share."""
+"""Every layout and head at the smallest legal value of every field, and the share of models and mixers: one
+position, one coordinate, the narrowest network. Shapes of a loss and its gradient for all, numbers of the share."""
 
 import functools
 
