@@ -44,6 +44,8 @@ class Selection:
 
     def header(self) -> str:
         """What runs, and how to run it again."""
+        if not self.of:
+            return self.why
         if self.files is None:
             return f"{self.why}; --share {self.share} of the members of registries, --full runs all"
         run = f"{len(self.files)} of {self.of} test files, about {self.seconds} s on {WORKERS} workers"

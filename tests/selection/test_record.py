@@ -14,6 +14,8 @@ def test_workers_do_what_the_first_process_chose_the_dearest_file_first(request)
     found = Selection(3, ("a",), ("b",), ("c",), why="so")
     assert Selection(**dataclasses.asdict(found)) == found
     assert durations.wall([5, 4, 3, 3, 1], 2) == 8
+    assert Selection(0, why="everything").header() == "everything"
+    assert "--share 3" in dataclasses.replace(found, of=2).header()
 
 
 def asked(selection, full=False):
