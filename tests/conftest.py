@@ -170,7 +170,7 @@ def rotate(
     chosen = config.stash[SELECTION]
     shares = max(3, round(len(members) / size))
     turn = set(range(chosen.share % shares, len(members), shares))
-    changed = set(chosen.members)
+    changed = {*chosen.members, *chosen.modules}
     return tuple(m for i, m in enumerate(members) if i in turn or changed & (names or words)(m))
 
 

@@ -30,12 +30,13 @@ PART = 1 / 3
 
 @dataclass(frozen=True)
 class Selection:
-    """`files` that run (None: all), `members` whose contracts run beside those of the share, what there was no time
-    for, and in words how this came about."""
+    """`files` that run (None: all), `members` whose contracts run beside those of the share, `modules` that changed,
+    what there was no time for, and in words how this came about."""
 
     share: int
     files: tuple[str, ...] | None = None
     members: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     members_left: tuple[str, ...] = ()
     seconds: int = 0
@@ -122,9 +123,12 @@ def select(root: Path, *, since: str | None = None, share: int | None = None, co
     others = [path for path in graph.tests if path in near and path not in first]
     left += budget.fill(sorted(others, key=lambda path: (near[path], budget.cost(path), path)))
     kept = tuple(name for name in members if name not in members_left)
+    modules = tuple(module for module, path in graph.modules.items() if path in changed)
     when = "" if since else f" of {changes.day(root, reference)}, when everything passed"
     why = f"{len(changed)} files changed since {reference[:12]}{when}"
-    return _said(graph, budget, share, members=kept, left=tuple(left), members_left=tuple(members_left), why=why)
+    return _said(
+        graph, budget, share, members=kept, modules=modules, left=tuple(left), members_left=tuple(members_left), why=why
+    )
 
 
 def _said(graph: Graph, budget: _Budget, share: int, **rest) -> Selection:

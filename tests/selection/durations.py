@@ -1,6 +1,8 @@
 """What each test file costs: seconds of processor time of its process and of those that it started and waited for.
 
-A busy machine gives the same numbers as a quiet one, and half of their sum is what two workers need on two cores.
+That moves less than the clock on a busy machine, though still up to twofold: measure on a quiet one. Half of their sum
+is what two workers need on two cores. Programs are in the cache on disk; without it the first run takes longer.
+
 `pytest --measure` writes them for the files that ran, rounded, and only where they moved: the table stays readable in a
 diff.
 """

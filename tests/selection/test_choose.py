@@ -37,6 +37,7 @@ def test_a_changed_member_selects_its_owner_and_its_contract(repository):
     found, files = touched(repository, share=share_without(repository, "tests/references/test_lasso.py"))
     assert files == {"tests/references/test_lasso.py"}
     assert found.members == ("lasso",)
+    assert found.modules == ("icl.references.lasso",)
     assert CONTRACT in found.files
     assert not found.left
     write(repository, {"icl/references/ridge.py": FILES["icl/references/ridge.py"] + "x = 1\n"})

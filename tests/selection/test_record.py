@@ -30,6 +30,7 @@ def test_a_share_turns_and_changed_members_join_it():
     assert set(rotate(asked(Selection(away, members=("n7",))), names, 5)) == {"n7", *shares[away]}
     cases = tuple((name, 1) for name in names)
     assert ("n7", 1) in rotate(asked(Selection(away, members=("n7",))), cases, 5)
+    assert "n7" in rotate(asked(Selection(away, modules=("n7",))), names, 5)
     keys = tuple(f"batch/{name}" for name in names)
     assert "batch/n7" in rotate(asked(Selection(away, members=("n7",))), keys, 5)
     by = lambda index: {names[index]}  # noqa: E731
