@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from probes.base import Probe
 from probes.trials import Cell, cells
@@ -35,8 +35,8 @@ class Rate(NamedTuple):
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         tail, right = (1 - level) / 2, self.trials - self.errors
-        low = float(beta.ppf(tail, self.errors, right + 1)) if self.errors else 0.0
-        high = float(beta.ppf(1 - tail, self.errors + 1, right)) if right else 1.0
+        low = float(betaincinv(self.errors, right + 1, tail)) if self.errors else 0.0
+        high = float(betaincinv(self.errors + 1, right, 1 - tail)) if right else 1.0
         return low, high
 
     def __str__(self) -> str:

@@ -1,16 +1,19 @@
 """What every test runs under: strict dtypes and ranks, warnings as errors, executed annotations, two CPU devices.
 
-Contract tests run over registries. By default a share of the members runs that rotates from day to day: a third, or
-about five where there are many (all of them with fewer than six). Where the whole suite is asked for, a sixth of
-the files of `FAMILIES` runs a day too: closed forms of a family, which nothing but a change of that family breaks.
-`--full` runs all, `--day N` repeats the share of the day that the report header names.
+`pytest` runs what changed since the commit in `tests/last_full` touches, a fixed core, and a share that turns with the
+number of commits (`tests/selection`). `--since REF` asks for another commit, `--share N` repeats the share that the
+header names, `--full` runs all. Files that are named run whole, with a share of the members of their registries.
 """
 
-import datetime
+import dataclasses
 import gc
 import os
+import re
 import tempfile
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import jax
@@ -19,6 +22,7 @@ from jaxtyping import install_import_hook
 
 import tests.typecheck  # noqa: F401 (the hook below finds the checker among loaded modules)
 from tests.compiling import FAST
+from tests.selection import Selection, changes, durations, record, select
 
 # Tests compile far longer than they run. Flags are read when the backend starts; those given come last and win.
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=2 {FAST} {os.environ.get('XLA_FLAGS', '')}"
@@ -44,61 +48,98 @@ MEMBERS = 5
 # Maps of memory above which a test process forgets its compiled programs.
 MAPS = int(os.environ.get("ICL_TEST_MAPS", 25_000))
 
-TESTS = Path(__file__).parent
-# Folders with a file for every family, and the files there that always run.
-FAMILIES = {
-    "function_classes": {
-        "test_contract.py",
-        "test_fields.py",
-        "test_golden.py",
-        "test_least_values.py",
-        "test_linear.py",
-        "test_markov.py",
-        "test_shifts.py",
-    },
-    "references": {"test_contract.py", "test_closed_forms.py"},
-    "models": {"test_mixers.py", "test_learner.py", "test_looped.py", "test_variants.py", "test_heads.py"},
-    "probes": {"test_probes.py", "test_page.py"},
-}
-# Files that run for a minute or so.
-LONG = ("test_commands.py", "test_session.py", "test_readme.py", "test_notebook.py", "test_identify.py")
+ROOT = Path(__file__).parent.parent
+SELECTION = pytest.StashKey[Selection]()
+RECORD = pytest.StashKey[record.Record]()
+# Test file -> processor time of its reports so far.
+COSTS: dict[str, float] = defaultdict(float)
+# Processor time of this process when the last report was made.
+SPENT = pytest.StashKey[float]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--full", action="store_true", help="run the contract tests of every registered member")
-    parser.addoption("--day", type=int, help="which share of the members runs without --full")
+    parser.addoption("--full", action="store_true", help="run everything; when green, tests/last_full names the commit")
+    parser.addoption("--since", metavar="REF", help="run what changed since this commit touches")
+    parser.addoption("--share", type=int, metavar="N", help="which share of files and members runs without --full")
+    parser.addoption("--measure", action="store_true", help="write into tests/durations.json what each file took")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "error")
     # Two test runs that fill the shared cache at once may meet a half-written entry; JAX then just compiles.
     config.addinivalue_line("filterwarnings", "ignore:Error (reading|writing) persistent compilation cache:UserWarning")
+    # xdist would begin with the files of most tests, not with those that take longest.
+    config.option.loadscopereorder = False
+    config.stash[SPENT] = durations.spent()
+    if hasattr(config, "workerinput"):
+        config.stash[SELECTION] = Selection(**config.workerinput["selection"])
+        return
+    config.stash[SELECTION] = selection(config)
+    config.stash[RECORD] = record.Record(ROOT, config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Workers do what the first process chose."""
+    node.workerinput["selection"] = dataclasses.asdict(node.config.stash[SELECTION])
+
+
+def selection(config: pytest.Config) -> Selection:
+    """What runs: everything of the files that were named, or what a change touches."""
+    if config.getoption("--full"):
+        return Selection(0, why="everything")
+    try:
+        found = select(ROOT, since=config.getoption("--since"), share=config.getoption("--share"))
+    except changes.Unknown as error:
+        raise pytest.UsageError(f"--since: {error}") from error
+    return dataclasses.replace(found, files=None, left=()) if config.option.file_or_dir else found
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    if config.getoption("--full"):
-        return "contracts and families: all"
-    return f"contracts, and families where the whole suite runs: a share, --day {current_day(config)}; --full runs all"
+    return "selection: " + config.stash[SELECTION].header()
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    for line in config.stash[SELECTION].left_out(names=config.get_verbosity() > 0):
+        terminalreporter.write_line(line)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leaves out the families of other days, unless files were named. Nobody imports them then."""
-    folder, name = collection_path.parent, collection_path.name
-    if folder.parent != TESTS or folder.name not in FAMILIES or name in FAMILIES[folder.name]:
+    """Leaves out files that were not chosen. Nobody imports them then."""
+    files = config.stash[SELECTION].files
+    if files is None or not collection_path.name.startswith("test_") or collection_path.suffix != ".py":
         return None
-    if config.getoption("--full") or config.option.file_or_dir or not name.startswith("test_"):
-        return None
-    files = sorted(path.name for path in folder.glob("test_*.py") if path.name not in FAMILIES[folder.name])
-    return True if name not in files[current_day(config) % 6 :: 6] else None
+    return None if collection_path.relative_to(ROOT).as_posix() in files else True
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A worker takes a file at a time: the long ones first, or the last keeps one worker busy alone."""
-    items.sort(key=lambda item: item.path.name not in LONG)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A worker takes a file at a time: the dearest first, or the last keeps one worker busy alone."""
+    costs = durations.read(ROOT / durations.TABLE)
+    place = lambda item: item.nodeid.partition("::")[0]  # noqa: E731
+    items.sort(key=lambda item: (-costs.get(place(item), durations.UNKNOWN), place(item)))
 
 
-def pytest_sessionfinish() -> None:
+def pytest_collection_finish(session: pytest.Session) -> None:
+    session.config.stash[SPENT] = durations.spent()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item):
+    """Says with every report which processor time it took."""
+    report = yield
+    now = durations.spent()
+    report.processor, item.config.stash[SPENT] = now - item.config.stash[SPENT], now
+    return report
+
+
+def pytest_runtest_logreport(report: Any) -> None:
+    COSTS[report.nodeid.partition("::")[0]] += getattr(report, "processor", 0.0)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """What is left goes with the process: pytest would search all of it for cycles at the end."""
+    if (kept := session.config.stash.get(RECORD, None)) is not None:
+        kept.write(COSTS, exitstatus)
     gc.freeze()
 
 
@@ -117,15 +158,23 @@ def make_room() -> None:
         jax.clear_caches()
 
 
-def current_day(config: pytest.Config) -> int:
-    """The day that chooses a share of the members: after as many days as there are shares, every member has run."""
-    chosen = config.getoption("--day")
-    return datetime.date.today().toordinal() if chosen is None else chosen
+def rotate(
+    config: pytest.Config, members: tuple[Any, ...], size: int = MEMBERS, names: Callable[[Any], set[str]] | None = None
+) -> tuple[Any, ...]:
+    """The members whose contracts run now: about `size`, or a third where that is less, and those that changed.
 
-
-def rotate(config: pytest.Config, members: tuple[str, ...], size: int = MEMBERS) -> tuple[str, ...]:
-    """The members whose contracts run now: about `size`, or a third where that is less."""
+    `names` says by which registered names a member is known: by default the parts of the strings in it.
+    """
     if config.getoption("--full") or len(members) < 6:
         return members
+    chosen = config.stash[SELECTION]
     shares = max(3, round(len(members) / size))
-    return members[current_day(config) % shares :: shares]
+    turn = set(range(chosen.share % shares, len(members), shares))
+    changed = {*chosen.members, *chosen.modules}
+    return tuple(m for i, m in enumerate(members) if i in turn or changed & (names or words)(m))
+
+
+def words(member: Any) -> set[str]:
+    """The parts of the strings in a member: of "batch/markov", of ("markov", 3)."""
+    strings = [part for part in (member if isinstance(member, tuple) else (member,)) if isinstance(part, str)]
+    return {word for text in strings for word in re.split("/", text)}

@@ -1,15 +1,11 @@
-"""A room imports only rooms to its left; the entry hall is imported by nobody; importing does no work;
-every test has its day."""
+"""A room imports only rooms to its left; the entry hall is imported by nobody; importing does no work."""
 
 import ast
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-
-from tests.conftest import FAMILIES, TESTS, pytest_ignore_collect
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("function_classes", "icl", "probes", "experiments", "figures")
@@ -76,19 +72,3 @@ def test_importing_and_helping_start_no_backend(tmp_path):
     code = "import sys, icl, icl.cli; assert 'jax' not in sys.modules and 'numpy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=tmp_path)
     assert not list(tmp_path.iterdir())
-
-
-def test_every_file_of_a_family_has_its_day():
-    """In six days each of them runs once, and those that always run are never left out."""
-
-    class Asked:
-        option = SimpleNamespace(file_or_dir=[])
-
-        def __init__(self, day):
-            self.getoption = {"--full": False, "--day": day}.get
-
-    for folder, always in FAMILIES.items():
-        for path in (TESTS / folder).glob("test_*.py"):
-            runs = sum(pytest_ignore_collect(path, Asked(day)) is None for day in range(40, 46))
-            assert runs == (6 if path.name in always else 1), path
-        assert all((TESTS / folder / name).is_file() for name in always)

@@ -37,7 +37,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def chosen(config: pytest.Config) -> tuple[str, ...]:
-    """The runs that are continued and measured again today."""
+    """The runs of the share, which are continued and measured again."""
     return rotate(config, tuple(RECIPES), 1)
 
 

@@ -30,6 +30,9 @@ set json dry_run help shift""".split()
 
 
 def pytest_generate_tests(metafunc):
+    if "module" in metafunc.fixturenames:
+        modules = tuple(f"function_classes.{m.name}" for m in pkgutil.iter_modules(fc.__path__))
+        metafunc.parametrize("module", rotate(metafunc.config, modules, 12))
     if "case" in metafunc.fixturenames:
         names = rotate(metafunc.config, fc.names())
         found = [(f"{name}-{i}", name, i) for name in names for i in range(1 + len(VARIANTS.get(name, ())))]
@@ -92,9 +95,8 @@ def test_variants_belong_to_registered_classes():
     assert set(VARIANTS) <= set(fc.names())
 
 
-@pytest.mark.parametrize("module", [m.name for m in pkgutil.iter_modules(fc.__path__)])
 def test_doctests(module):
-    result = doctest.testmod(importlib.import_module(f"function_classes.{module}"))
+    result = doctest.testmod(importlib.import_module(module))
     assert result.failed == 0
 
 

@@ -1,4 +1,4 @@
-"""Every class at the smallest legal value of every field: shapes of all, numbers of today's share."""
+"""Every class at the smallest legal value of every field: shapes of all, numbers of the share."""
 
 import functools
 import itertools

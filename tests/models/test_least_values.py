@@ -1,5 +1,5 @@
-"""Every layout and head at the smallest legal value of every field, and today's share of models and mixers: one
-position, one coordinate, the narrowest network. Shapes of a loss and its gradient for all, numbers of today's share."""
+"""Every layout and head at the smallest legal value of every field, and the share of models and mixers: one
+position, one coordinate, the narrowest network. Shapes of a loss and its gradient for all, numbers of the share."""
 
 import functools
 
@@ -58,15 +58,23 @@ def trained(task, chosen):
     return run
 
 
+def name_of(kind, index):
+    """The registered name of the member that a setting is about."""
+    chosen = settings(kind)[index]
+    return chosen["model"]["name"] if kind == "model" else chosen[f"model.{kind}"]["name"]
+
+
 def pytest_generate_tests(metafunc):
     for kind in FAMILIES:
         if kind in metafunc.fixturenames:
             every = tuple(range(len(settings(kind))))
             few = kind in ("model", "mixer")
-            metafunc.parametrize(kind, rotate(metafunc.config, every, 8) if few else every)
+            names = lambda index, kind=kind: {name_of(kind, index)}  # noqa: E731
+            metafunc.parametrize(kind, rotate(metafunc.config, every, 8, names) if few else every)
     if "numbers" in metafunc.fixturenames:
         every = tuple((kind, index) for kind in FAMILIES for index in range(len(settings(kind))))
-        metafunc.parametrize("numbers", rotate(metafunc.config, every, 6), ids=str)
+        names = lambda one: {name_of(*one)}  # noqa: E731
+        metafunc.parametrize("numbers", rotate(metafunc.config, every, 6, names), ids=str)
 
 
 def shaped(kind, index, tasks=TASKS):

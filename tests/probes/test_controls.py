@@ -1,5 +1,6 @@
 """Error rates of probes: exact intervals, trials that differ, counts, and wrong rules that show up as errors."""
 
+import functools
 import importlib
 import itertools
 import json
@@ -29,7 +30,12 @@ from probes.unseen_truths import UNSEEN_TRUTHS, unseen
 gd_construction = importlib.import_module("probes.gd_construction")
 DOCS = Path(__file__).parent.parent.parent / "docs" / "controls.md"
 QUICK = CONSTRUCTION._replace(prompts=8)
-EVERY = [cell for reading in READINGS for cell in cells(reading)]
+
+
+@functools.cache
+def every():
+    """All cells of the table. Not made on import: subjects are built to ask whether a probe applies to them."""
+    return [cell for reading in READINGS for cell in cells(reading)]
 
 
 @pytest.mark.parametrize(("errors", "trials"), [(0, 8), (3, 8), (8, 8), (1, 48)])
@@ -60,10 +66,10 @@ def test_every_probe_has_a_truth_or_a_reason_for_every_subject():
 
 
 def test_three_unseen_subjects_at_least_are_behind_every_number():
-    for cell in EVERY:
+    for cell in every():
         assert len(set(cell.subjects)) >= 3, cell
         assert all(cell.truth(name).holds is cell.holds for name in cell.subjects)
-    sides = {(cell.reading.says, cell.variant, cell.holds) for cell in EVERY}
+    sides = {(cell.reading.says, cell.variant, cell.holds) for cell in every()}
     for reading, holds in itertools.product(READINGS, (True, False)):
         by_hand = ("plain", "rotated", "distilled") if reading.function else ("plain", "rotated")
         assert all((reading.says, variant, holds) in sides for variant in by_hand)
@@ -72,7 +78,7 @@ def test_three_unseen_subjects_at_least_are_behind_every_number():
 def test_unseen_subjects_and_seeds_are_none_that_rules_were_tuned_on():
     assert not set(UNSEEN) & set(SUBJECTS)
     assert len({known.algorithm for known in ALL.values()}) == len(ALL)
-    for cell in EVERY:
+    for cell in every():
         assert not set(cell.subjects) & set(SUBJECTS)
         assert all(cell.trial(n).seed >= PUBLISHED for n in range(DRAWN))
     tuned = [cell for reading in READINGS for cell in cells(reading, published=False)]
@@ -84,7 +90,7 @@ def test_unseen_subjects_and_seeds_are_none_that_rules_were_tuned_on():
 def test_every_trial_differs_from_every_other_one():
     """In size, noise, rotation or net: none of a number's trials is another with other prompts."""
     assert len({*SHAPES, *DISTILLED}) <= 6
-    for cell in EVERY:
+    for cell in every():
         trials = [cell.trial(n) for n in range(DRAWN)]
         assert len({(t.subject, t.seed) for t in trials}) == DRAWN
         assert len({(t.shape, t.noise) for t in trials}) == DRAWN
@@ -272,7 +278,7 @@ def test_the_page_in_the_repository_has_every_reading():
     text = DOCS.read_text(encoding="utf-8")
     assert controls.COMMAND in text
     assert re.findall(r"^## (.*: .*)$", text, re.MULTILINE) == [f"{r.probe}: {r.says}" for r in READINGS]
-    for cell in EVERY:
+    for cell in every():
         assert f"| {cell.reading.says} | {cell.variant} | {controls_page.SIDES[cell.holds]} |" in text
 
 
@@ -281,7 +287,7 @@ def test_a_probe_decides_as_the_page_in_the_repository_says():
     lines = [line for line in DOCS.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.count("|") == 12]
     numbers = [row for row in rows if row[0] in probes.names()]
-    assert len(numbers) == len(EVERY)
+    assert len(numbers) == len(every())
     assert all(int(row[4]) >= DECIDED or int(row[7].split(" of ")[1]) == DRAWN for row in numbers)
     failing = {row[0] for row in numbers if row[10] != "yes"}
     assert failing == {name for name in probes.names() if not Probe.registry.find(name).decides}
@@ -290,7 +296,7 @@ def test_a_probe_decides_as_the_page_in_the_repository_says():
 
 def test_the_page_names_a_probe_that_decides_and_must_not(monkeypatch):
     verdicts = enumerate([*["right"] * 58, "wrong", "wrong"])
-    poor = Counted(EVERY[0], tuple(Said(EVERY[0].subjects[0], n, "", v) for n, v in verdicts))
+    poor = Counted(every()[0], tuple(Said(every()[0].subjects[0], n, "", v) for n, v in verdicts))
     name = poor.cell.reading.probe
     assert f"Decide, and by these numbers must not: {name}." in controls_page.markdown([poor])
     monkeypatch.setattr(Probe.registry.find(name), "decides", False)

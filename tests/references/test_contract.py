@@ -1,5 +1,5 @@
 """What every registered reference promises, on vectors with numbers, signs and symbols and on a stream: nothing here
-lists the members."""
+lists the members. What compiles runs for the share whose turn it is."""
 
 import dataclasses
 import functools
@@ -19,6 +19,7 @@ from icl import references
 from icl.programs import predict
 from icl.queries import predict_at
 from icl.references.base import Reference
+from tests.conftest import rotate
 
 POINTS = 6
 
@@ -99,6 +100,23 @@ ON_LABELS = [pair for pair in PAIRS if not isinstance(TASKS[pair[1]].y_space, Re
 ON_VECTORS = [pair for pair in PAIRS if isinstance(TASKS[pair[1]].x_space, Real)]
 
 
+def on(pairs):
+    """A test of the share of these pairs: of the references whose turn it is, on every task."""
+
+    def mark(test):
+        test.pairs = pairs
+        return test
+
+    return mark
+
+
+def pytest_generate_tests(metafunc):
+    pairs = getattr(metafunc.function, "pairs", None)
+    if pairs is not None:
+        names = rotate(metafunc.config, references.names())
+        metafunc.parametrize(("name", "kind"), [pair for pair in pairs if pair[0] in names])
+
+
 @functools.cache
 def settled(name, kind):
     return Reference.registry.find(name).example(TASKS[kind]).calibrate(TASKS[kind], jax.random.key(3), prompts=64)
@@ -117,14 +135,14 @@ def leaks(predictor, prompt, fill):
     return [k for k in range(points) if not all(np.array_equal(a[k, k], b[k, k]) for a, b in pairs)]
 
 
-@pytest.mark.parametrize(("name", "kind"), PAIRS)
+@on(PAIRS)
 def test_nothing_revealed_later_reaches_a_prediction(name, kind):
     prompt = TASKS[kind].sample(jax.random.key(0)).hide()
     for fill in ((jnp.nan, -7), (1e18, 10**6)):
         assert leaks(settled(name, kind), prompt, fill) == []
 
 
-@pytest.mark.parametrize(("name", "kind"), ON_NUMBERS)
+@on(ON_NUMBERS)
 def test_gradient_of_the_past_is_zero_and_of_the_allowed_is_not(name, kind):
     prompt = TASKS[kind].sample(jax.random.key(1)).hide()
     predictor = settled(name, kind)
@@ -139,9 +157,7 @@ def test_gradient_of_the_past_is_zero_and_of_the_allowed_is_not(name, kind):
         assert all(np.any(jacobian[k, :k] != 0) for k in range(1, POINTS))
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"), [*ON_LABELS, *(pair for pair in ON_NUMBERS if Reference.registry.find(pair[0]).jumps)]
-)
+@on([*ON_LABELS, *(pair for pair in ON_NUMBERS if Reference.registry.find(pair[0]).jumps)])
 def test_predictions_respond_to_what_was_seen(name, kind):
     """Every output shown counts for the last prediction, in one of 32 prompts at least."""
     if Reference.registry.find(name).ignores_prompt:
@@ -155,7 +171,7 @@ def test_predictions_respond_to_what_was_seen(name, kind):
         assert any(np.any(a[:, -1] != b[:, -1]) for a, b in zip(after, before, strict=True)), j
 
 
-@pytest.mark.parametrize(("name", "kind"), ON_LABELS)
+@on(ON_LABELS)
 def test_probabilities_of_labels_sum_to_one(name, kind):
     task = TASKS[kind]
     prediction = predict(settled(name, kind), task.batch(jax.random.key(6), 16).hide())
@@ -175,7 +191,7 @@ def test_a_planted_leak_is_caught():
     assert set(leaks(Standardized(), prompt, (3.0, 3))) >= {1, 2, 3, 4, 5}
 
 
-@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name, kind in PAIRS if kind != "stream"])
+@on([(name, kind) for name, kind in PAIRS if kind != "stream"])
 def test_predict_at_is_the_prediction_at_a_replaced_input(name, kind):
     task, predictor, k = TASKS[kind], settled(name, kind), 4
     prompt = task.sample(jax.random.key(2)).hide()

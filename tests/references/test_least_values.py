@@ -1,5 +1,5 @@
 """Every reference at the smallest legal value of every field, on prompts of one point and of few: shapes of all,
-numbers of today's share."""
+numbers of the share."""
 
 import dataclasses
 import functools
