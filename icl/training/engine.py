@@ -4,7 +4,6 @@ Nothing depends on history but the state: prompt i of step t is drawn from fold_
 rate is a function of the step, and a chunk from a to c equals chunks from a to b and b to c bit for bit.
 """
 
-import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -14,40 +13,17 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from function_classes import plain
-from function_classes.base import FunctionClass, Prediction, Predictor, Prompt
-from function_classes.fields import ConfigError, Problem
-from icl import prng, scoring, sources
+from function_classes.base import Prediction, Predictor, Prompt
+from icl import prng, scoring
 from icl.config import Config
-from icl.models.anatomy import Anatomy, refuses
 from icl.models.base import Learner
-from icl.models.stacked import recomputing
+from icl.models.outline import Outline, begin
 from icl.programs import options
 from icl.training import teaching, validation
+from icl.training.keys import program_key as program_key
 from icl.training.state import Data as Data
 from icl.training.state import State as State
 from icl.training.validation import Validation
-
-
-def program_key(config: Config) -> str:
-    """Configurations with equal keys train as one program: they differ in seeds, rates and other float
-    fields of task and training only."""
-    training = {
-        name: value
-        for name, value in plain.dump(config.training).items()
-        if name not in ("steps", "checkpoint_every", "log_every", "learning_rate", "save_minutes")
-    }
-    model = {"model": plain.dump(config.model)}
-    # Floats of the model shape the compiled network: they are no data.
-    return plain.canonical(_without_floats({"task": plain.dump(config.task), "training": training}) | model)
-
-
-def _without_floats(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _without_floats(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return value  # tuples are static, whatever they hold
-    return "float" if isinstance(value, float) else value
 
 
 class Program:
@@ -64,10 +40,8 @@ class Program:
         self.traces = 0
         self.devices = jax.local_devices()[:devices]
         self.mesh = jax.sharding.Mesh(np.asarray(self.devices), ("batch",))
-        self.anatomy, shapes, self.constants = self._look()
-        self.skeleton, _, self.static = self.anatomy.split(shapes)
-        self.paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(self.skeleton)]
-        self.parameters = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(self.skeleton))
+        self.outline = Outline.of(config.model, config.task, config.training.remat)
+        self.paths, self.parameters = self.outline.paths, self.outline.parameters
         self._start = jax.jit(self._members(self._start_one), compiler_options=options())
         self._validate = jax.jit(self._members(self._validate_one), compiler_options=options())
         self._chunk = jax.jit(self._run_chunk, donate_argnums=0)
@@ -138,27 +112,7 @@ class Program:
 
     def learner(self, params: PyTree, constants: PyTree = None) -> Any:
         """The predictor with these weights and constants (one member's); None: the constants it began with."""
-        return self.anatomy.join(params, self.constants if constants is None else constants, self.static)
-
-    def _look(self) -> tuple[Anatomy, Any, PyTree]:
-        """How the learner is taken apart, its shapes, and its constants where they do not depend on the seed. What came
-        with the package has none, so that its shapes tell all; of anything else the numbers are looked at."""
-        found = []
-
-        def make() -> Predictor:
-            learner = self._make(self.config.task, 0)
-            found.append(Anatomy(learner))
-            found.append(found[0].split(learner)[1])
-            return learner
-
-        if sources.all_ours(self.config.model):
-            shapes = eqx.filter_eval_shape(make)
-            return found[0], shapes, found[1] if self.config.model.name == "given" else None
-        learner = eqx.filter_jit(lambda: self._make(self.config.task, 0))()
-        if reason := refuses(learner):
-            raise ConfigError([Problem("model", f"{self.config.model.name} cannot be trained: {reason}")])
-        anatomy = Anatomy(learner)
-        return anatomy, eqx.filter_eval_shape(lambda: learner), anatomy.split(learner)[1]
+        return self.outline.learner(params, constants)
 
     def _members(self, function):
         """`function(*of one member, *shared)` over the members' axis of its arguments, the keyword `shared` aside."""
@@ -185,14 +139,9 @@ class Program:
 
         return run
 
-    def _make(self, task: FunctionClass, seed: Any) -> Predictor:
-        learner = self.config.model.make(task, key=prng.stream(seed, "weights"))
-        if not self.config.training.remat:
-            return learner
-        return dataclasses.replace(learner, network=recomputing(learner.network))
-
     def _start_one(self, data: Data) -> State:
-        params, constants, _ = self.anatomy.split(self._make(data.task, data.seed))
+        learner = begin(self.config.model, data.task, data.seed, self.config.training.remat)
+        params, constants, _ = self.outline.anatomy.split(learner)
         zero = jnp.zeros((), jnp.int32)
         optimizer = data.optimizer.transform().init(params)
         return State(params, optimizer, zero, jnp.zeros(()), zero, jnp.asarray(True), zero - 1, constants)
@@ -210,7 +159,7 @@ class Program:
 
     def _trained(self, points: int) -> np.ndarray | None:
         """The positions that one pass of the learner predicts: (P,) booleans, None for all."""
-        learner = self.static
+        learner = self.outline.static
         return learner.trained(points) if isinstance(learner, Learner) else None
 
     def _validate_one(self, params: PyTree, validation: Validation, constants: PyTree) -> dict[str, Float[Array, ""]]:

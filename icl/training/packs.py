@@ -14,7 +14,8 @@ import jax
 from icl.config import Config
 from icl.runs.directory import RunDirectory
 from icl.runs.strict_json import dumps
-from icl.training.engine import Program, program_key
+from icl.training.engine import Program
+from icl.training.keys import program_key
 
 MOST = 128
 """Members of one program: each holds open files, and a program as long as the sweep gains nothing more."""

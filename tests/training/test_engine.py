@@ -185,5 +185,5 @@ def test_skeleton_costs_no_compilation():
     config = Config.create("linear-regression", depth=4, width=16384, heads=4)
     program = Program(config)
     assert program.parameters > 10**10
-    assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(program.skeleton))
+    assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(program.outline.params))
     assert eqx.is_array(jnp.ones(1))
