@@ -16,12 +16,11 @@ from function_classes.problems import shown
 from icl import custom, identity
 from icl.config import Config
 from icl.models import given
+from icl.models.outline import Outline
 from icl.runs import checkpoints, metrics
 from icl.runs.directory import RunDirectory, State
 from icl.runs.errors import Incompatible, NotARun, NotFound
 from icl.runs.query import find, find_all
-from icl.training.engine import Program
-from icl.training.trainer import skeleton
 
 DEFAULT_ROOT = "runs"
 
@@ -136,20 +135,22 @@ class Run:
 
     @functools.cached_property
     def model(self) -> Any:
-        """The trained predictor at `step`. Raises NotARun for a checkpoint that is damaged or of another shape."""
-        program, wanted = loader(self.config)
+        """The trained predictor at `step`. Of the checkpoint only what belongs to the predictor is read, so it does not
+        matter what an optimizer left there. Raises NotARun where that is damaged or of another shape."""
+        outline = _outline(self.config)
+        wanted = {"params": outline.params, "constants": outline.constants}
         try:
-            state = checkpoints.load(checkpoints.directory_of(self.directory.checkpoints, self.step), wanted)
+            stored = checkpoints.load_parts(checkpoints.directory_of(self.directory.checkpoints, self.step), wanted)
         except Incompatible:
             raise
         except NotARun as error:
             raise NotARun(error.path, f"{error.reason}; {self._remedy}") from None
-        return program.learner(state.params, state.constants)
+        return outline.learner(stored["params"], stored["constants"])
 
     @property
     def parameters(self) -> int:
         """How many numbers are trained."""
-        return loader(self.config)[0].parameters
+        return _outline(self.config).parameters
 
     def at(self, step: int) -> "Run":
         """The run as it was at a step that has a checkpoint. Raises NotFound with the nearest one."""
@@ -168,10 +169,17 @@ class Run:
 
 
 @functools.lru_cache(maxsize=8)
-def loader(config: Config) -> tuple[Program, Any]:
-    """The program of a configuration, and the shapes its checkpoints hold."""
-    program = Program(config)
-    return program, skeleton(program, program.data([config]))
+def _outline(config: Config) -> Outline:
+    return Outline.of(config.model, config.task, config.training.remat)
+
+
+def __getattr__(name: str) -> Any:
+    """`loader` lived here before a run could be opened without what trains it."""
+    if name != "loader":
+        raise AttributeError(f"module 'icl.handle' has no attribute {name!r}")
+    from icl.training.stored import loader
+
+    return loader
 
 
 def load(

@@ -25,7 +25,7 @@ def test_a_class_with_the_wrong_bayes_is_found_beside_one_with_the_right_one(cap
     assert lines[-1] == "2 broken"
 
 
-LEAKY = '''
+LEAKY = """
 import jax.numpy as jnp
 from function_classes import Prediction
 from icl.references.base import LinearReference, Reference
@@ -34,7 +34,7 @@ from icl.references.base import LinearReference, Reference
 class Leak(LinearReference):
     def weights(self, prompt):
         return prompt.xs * jnp.mean(prompt.ys)
-'''
+"""
 
 
 def test_a_reference_that_leaks_is_found(capsys, tmp_path):

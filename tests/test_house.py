@@ -41,6 +41,15 @@ def test_experiments_neither_train_nor_draw():
         assert not found | {name for name in imported(path) if name.startswith("icl.training")}, path
 
 
+def test_what_learns_knows_nothing_of_its_training():
+    """A stored learner can be read wherever its files are; and one file alone depends on optax."""
+    for folder in ("models", "layouts", "references", "runs"):
+        for path in (ROOT / "icl" / folder).rglob("*.py"):
+            assert not {name for name in imported(path) if name.startswith("icl.training")}, path
+    using = {path.stem for path in FILES if any(name.split(".")[0] == "optax" for name in imported(path))}
+    assert using == {"directions", "optimizers"}  # settings name its types, for those who read them
+
+
 def test_nobody_imports_the_entry_hall():
     for path in FILES:
         assert "icl.cli" not in imported(path), path

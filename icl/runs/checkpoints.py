@@ -87,11 +87,25 @@ def load(path: str | os.PathLike[str], skeleton: Any) -> Any:
     NotARun where the checkpoint is damaged.
     """
     path, index = Path(path), read_index(path)
-    wanted = name_leaves(skeleton)
-    compare(path, index, wanted)
-    with _open_data(path, index) as file:
-        values = {leaf.path: _read_leaf(path / DATA, file, leaf, wanted[leaf.path]) for leaf in index.leaves}
-    return rebuild(skeleton, values)
+    return _read(path, index, index.leaves, skeleton)
+
+
+def load_parts(path: str | os.PathLike[str], skeletons: Mapping[str, Any]) -> dict[str, Any]:
+    """Some parts of the pytree in one checkpoint, by name, each in the structure of its skeleton: of `params`, all
+    leaves called `params` or `params.*`. None stands for a part without leaves.
+
+    As `load` for these parts, which must be there to the last leaf. Of other leaves only the index is read: whatever
+    they are called and hold, they are neither compared nor verified.
+    """
+    path, index = Path(path), read_index(path)
+    leaves = tuple(leaf for leaf in index.leaves if leaf.path.partition(".")[0] in skeletons)
+    return _read(path, index, leaves, dict(skeletons))
+
+
+def check(path: str | os.PathLike[str], skeleton: Any) -> None:
+    """Raises what `load` would raise before it reads any array."""
+    path, index = Path(path), read_index(path)
+    compare(path, index, name_leaves(skeleton))
 
 
 def verify(path: str | os.PathLike[str]) -> Index:
@@ -254,8 +268,22 @@ def _open_data(path: Path, index: Index) -> io.BufferedReader:
     return file
 
 
-def _read_leaf(path: Path, file: io.BufferedReader, leaf: Leaf, wanted: Any) -> np.ndarray:
+def _read(path: Path, index: Index, leaves: tuple[Leaf, ...], skeleton: Any) -> Any:
+    """These leaves of a checkpoint, which must be those of the skeleton."""
+    wanted = name_leaves(skeleton)
+    compare(path, index._replace(leaves=leaves), wanted)
+    values, place = {}, 0
+    with _open_data(path, index) as file:
+        for leaf in index.leaves:
+            if leaf.path in wanted:
+                values[leaf.path] = _read_leaf(path / DATA, file, place, leaf, wanted[leaf.path])
+            place += leaf.bytes
+    return rebuild(skeleton, values)
+
+
+def _read_leaf(path: Path, file: io.BufferedReader, place: int, leaf: Leaf, wanted: Any) -> np.ndarray:
     with atomic.storage(path, "read"):
+        file.seek(place)
         array = np.empty(leaf.shape, np.dtype(wanted.dtype))
         if file.readinto(_view(array)) != leaf.bytes:
             raise NotARun(path, f"is truncated in leaf {leaf.path!r}")

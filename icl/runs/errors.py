@@ -4,6 +4,7 @@
 """
 
 import os
+from collections.abc import Iterable
 from typing import ClassVar
 
 
@@ -36,7 +37,12 @@ class NotARun(RunError):
 
 class Incompatible(NotARun):
     """Intact, but written for something else: a newer schema, or leaves that another configuration has. Falling back
-    to an older checkpoint would not help."""
+    to an older checkpoint would not help. `leaves` are the names of leaves that do not fit, where that is the reason.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], reason: str = "", leaves: Iterable[str] = ()):
+        super().__init__(path, reason)
+        self.leaves = tuple(leaves)
 
 
 class AlreadyARun(NotARun):

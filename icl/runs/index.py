@@ -74,19 +74,19 @@ def read_index(path: str | os.PathLike[str]) -> Index:
 def compare(path: Path, index: Index, wanted: Mapping[str, Any]) -> None:
     """Raises Incompatible, with the paths, unless exactly these leaves are stored, in these shapes and dtypes."""
     stored = {leaf.path: leaf for leaf in index.leaves}
-    problems = [f"missing leaf {name}" for name in wanted if name not in stored]
-    problems += [f"unexpected leaf {name!r}" for name in stored if name not in wanted]
+    problems = {name: f"missing leaf {name}" for name in wanted if name not in stored}
+    problems |= {name: f"unexpected leaf {name!r}" for name in stored if name not in wanted}
     if len(stored) != len(index.leaves):
-        problems.append("a leaf is listed twice")
+        problems[""] = "a leaf is listed twice"
     for name in wanted.keys() & stored.keys():
         shape, dtype = tuple(wanted[name].shape), np.dtype(wanted[name].dtype)
         size = int(np.prod(shape, dtype=object)) * dtype.itemsize
         if (stored[name].dtype, stored[name].shape, stored[name].bytes) != (dtype.name, shape, size):
             found = f"{stored[name].dtype}{list(stored[name].shape)} in {stored[name].bytes} bytes"
-            problems.append(f"leaf {name}: expected {dtype.name}{list(shape)}, found {found}")
+            problems[name] = f"leaf {name}: expected {dtype.name}{list(shape)}, found {found}"
     if problems:
         more = f"; and {len(problems) - 12} more" if len(problems) > 12 else ""
-        raise Incompatible(path, "does not fit: " + "; ".join(sorted(problems)[:12]) + more)
+        raise Incompatible(path, "does not fit: " + "; ".join(sorted(problems.values())[:12]) + more, problems)
 
 
 def _understand(fields: Mapping[str, Any]) -> Index:

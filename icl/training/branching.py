@@ -9,11 +9,12 @@ import jax
 
 from function_classes.fields import ConfigError, Problem
 from icl.config import Config
-from icl.handle import Run, loader
+from icl.handle import Run
 from icl.runs import checkpoints, metrics
 from icl.runs.directory import RunDirectory, State
 from icl.training import packs, placing
 from icl.training.engine import Program
+from icl.training.stored import loader, of_this_optax
 
 
 def extend(run: Run, steps: int, *, root: str | os.PathLike[str] | None = None) -> Config:
@@ -62,23 +63,28 @@ def program_shapes(config: Config) -> tuple[Any, ...]:
 
 def _seed_from(run: Run, config: Config, root: Path, packing: Mapping[str, Any] | None, steps: Sequence[int]) -> None:
     """A new run directory that begins with copies of the parent's log and checkpoints of some steps. The log comes
-    first: a checkpoint ahead of its log would leave a gap there, whenever the process dies."""
+    first: a checkpoint ahead of its log would leave a gap there, whenever the process dies. Raises Incompatible, before
+    anything is made, where the parent's state is none that training could go on from."""
     place = RunDirectory.place(root, config.dump(), config.identity)
-    if (place / "status.json").exists():
-        directory = RunDirectory.open(place)
-    else:
+    directory = RunDirectory.open(place) if (place / "status.json").exists() else None
+    if directory is not None and (not steps or _trained_on(directory, steps[-1])):
+        return
+    sources = {step: checkpoints.directory_of(run.directory.checkpoints, step) for step in steps}
+    wanted = loader(run.config)[1] if steps else None
+    with of_this_optax(run.directory):
+        for source in sources.values():
+            checkpoints.check(source, wanted)
+    if directory is None:
         (pack,) = packs.new([config], [0])
         directory = placing.create(config, root, None, packing or pack.record(0, config))
-    if not steps or _trained_on(directory, steps[-1]):
+    if not steps:
         return
     with directory.lock():
         if _trained_on(directory, steps[-1]):
             return
         if metrics.last_step(directory.metrics) < steps[-1]:
             metrics.copy(run.directory.metrics, directory.metrics, steps[-1])
-        _, wanted = loader(run.config)
-        for step in steps:
-            source = checkpoints.directory_of(run.directory.checkpoints, step)
+        for step, source in sources.items():
             checkpoints.save(directory.checkpoints, step, checkpoints.load(source, wanted))
         directory.set_status(State.INTERRUPTED, steps[-1], f"continues {run.path.name} from step {steps[-1]}")
 

@@ -14,6 +14,8 @@ from icl.runs.cadence import Cadence
 from icl.runs.directory import RunDirectory
 from icl.runs.metrics import MetricsLog, last_step
 from icl.training.engine import Data, Program, State
+from icl.training.stored import of_this_optax
+from icl.training.stored import skeleton as skeleton
 
 
 class Seat(NamedTuple):
@@ -57,15 +59,9 @@ class Member:
         checkpoints.drop(self.directory.rolling, step)
 
 
-def skeleton(program: Program, data: Data) -> State:
-    """Shapes and types of one member's state, as checkpoints hold it."""
-    shapes = program.shapes(data)
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), shapes)
-
-
 def newest(seat: Seat, wanted: State) -> checkpoints.Loaded | None:
     """The state to go on from. A checkpoint whose rows of the log are missing is passed over: training would leave a
-    gap there that nothing fills."""
+    gap there that nothing fills. Raises Incompatible where the newest is intact and does not fit."""
     directory = seat.directory
     for folder in (directory.checkpoints, directory.rolling):
         checkpoints.clean(folder)
@@ -73,7 +69,8 @@ def newest(seat: Seat, wanted: State) -> checkpoints.Loaded | None:
     # Rows written at another interval (it is not science) say nothing about which ones are missing.
     same = directory.config.get("training", {}).get("log_every") == every
     usable = lambda step: not same or step // every * every <= last  # noqa: E731
-    return checkpoints.load_newest(directory.checkpoints, wanted, directory.rolling, usable=usable)
+    with of_this_optax(directory):
+        return checkpoints.load_newest(directory.checkpoints, wanted, directory.rolling, usable=usable)
 
 
 def begin(program: Program, members: Sequence[Member], places: int, data: Data) -> State:

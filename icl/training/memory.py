@@ -18,7 +18,7 @@ from function_classes.problems import amount, shown
 from icl import prng
 from icl.config import Config
 from icl.layouts import Signature
-from icl.training.engine import program_key
+from icl.training.keys import program_key
 
 UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
 # Blocks that are traced; deeper networks repeat the second one.

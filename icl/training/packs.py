@@ -14,7 +14,8 @@ import jax
 from icl.config import Config
 from icl.runs.directory import RunDirectory
 from icl.runs.strict_json import dumps
-from icl.training.engine import Program, program_key
+from icl.training.keys import program_key
+from icl.training.spreading import split, usual_packing
 
 MOST = 128
 """Members of one program: each holds open files, and a program as long as the sweep gains nothing more."""
@@ -32,14 +33,13 @@ class Pack(NamedTuple):
 
     def record(self, place: int, config: Config) -> dict[str, Any]:
         """What the manifest of the run at a place says."""
-        split = Program.split(config, self.places, self.devices)
         return {
             "pack": self.name,
             "members": self.places,
             "place": place,
             "devices": self.devices,
             "mode": self.mode,
-            "split": split,
+            "split": split(config, self.places, self.devices),
         }
 
 
@@ -56,7 +56,7 @@ def new(configs: Sequence[Config], indices: Sequence[int]) -> list[Pack]:
 
 def _fresh(configs: Sequence[Config], indices: Sequence[int]) -> Pack:
     name = _name([configs[i].identity for i in indices])
-    return Pack(len(indices), jax.local_device_count(), Program.usual_packing(), name, dict(enumerate(indices)))
+    return Pack(len(indices), jax.local_device_count(), usual_packing(), name, dict(enumerate(indices)))
 
 
 def torn(configs: Sequence[Config], made: Mapping[int, dict[str, Any]], missing: Sequence[int]) -> list[Pack]:

@@ -12,7 +12,7 @@ from function_classes.registry import Registry
 class Schedule(Fields):
     """`factor(step, steps)` multiplies the learning rate at 0 <= step < steps. `steps` is data, not static."""
 
-    registry: ClassVar[Registry] = Registry("schedule", "icl.training", "icl.schedules")
+    registry: ClassVar[Registry] = Registry("schedule", "icl.training.schedules", "icl.schedules")
 
     def factor(self, step: Int[Array, ""], steps: Int[Array, ""]) -> Float[Array, ""]:
         raise NotImplementedError

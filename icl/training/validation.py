@@ -26,6 +26,14 @@ class Validation(NamedTuple):
     floor: Float[Array, "M B P S"] | None
 
 
+def settle(configs: Sequence[Config]) -> tuple[Validation, Float[np.ndarray, "M"], Any]:
+    """What is fixed before the first step, for every member: what it is watched on, the loss above which it counts as
+    diverged, and its teacher."""
+    teachers = [teaching.settle(config.training.teacher, config.task) for config in configs]
+    watched = fixed(configs, teachers)
+    return watched, limits(configs, watched.prompts), stack(teachers)
+
+
 def fixed(configs: Sequence[Config], teachers: Sequence[Any]) -> Validation:
     """The validation prompts of every member, and their floor. Of a density that is Bayes' own log predictive, which a
     Gaussian with the same mean and variance would miss."""

@@ -24,6 +24,7 @@ from icl import prng
 from icl.config import Config
 from icl.programs import draw
 from icl.runs.leaves import name_leaves
+from icl.training import gradients
 from icl.training.engine import Program
 from tests.frozen import cases, identities, tables
 from tests.frozen.members import FAMILIES, names
@@ -86,7 +87,7 @@ def batch(config: Config, count: int = 2, step: int = STEP) -> Prompt:
     """The prompts that the engine trains on."""
     program = Program(config)
     (data,) = [jax.tree.map(lambda a: a[0], program.data([config]))]
-    run = jax.jit(lambda task, seed, step: program._batch(task, seed, step, 0, count))
+    run = jax.jit(lambda task, seed, step: gradients.batch(task, seed, step, 0, count))
     return run(data.task, data.seed, np.int32(step))
 
 

@@ -45,13 +45,13 @@ def trained(task, chosen):
         config = Config.create(task, **chosen)
     except ConfigError:
         return None
-    program = Program(config)
+    objective = Program(config).objective
 
     def run(key):
         learner = config.model.make(task, key=key)
         params = jax.tree.map(lambda leaf: leaf if hasattr(leaf, "dtype") else None, learner)
         prompts = task.batch(key, 2)
-        loss = lambda p: program._loss(program._predict(p, prompts), prompts, prompts.scored)  # noqa: E731
+        loss = lambda p: objective.loss(objective.predict(p, prompts), prompts, prompts.scored)  # noqa: E731
         one = jax.tree.map(lambda leaf: leaf[0], prompts).hide()
         return jax.value_and_grad(loss)(params), learner(one)
 

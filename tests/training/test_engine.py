@@ -9,6 +9,7 @@ import pytest
 from icl import prng
 from icl.config import Config
 from icl.training.engine import Program, program_key
+from icl.training.gradients import batch
 
 # Plain gradient steps: biases of the keys have gradient zero but for rounding, which Adam would blow up to its rate.
 TINY = {"depth": 1, "width": 8, "heads": 2, "dim": 2, "points": 4, "batch": 8, "steps": 12, "validation_prompts": 8}
@@ -65,11 +66,11 @@ def test_members_of_an_ensemble_are_the_runs_alone(program):
                 np.testing.assert_allclose(a[index], b[0], atol=1e-6)
 
 
-def test_a_prompt_depends_on_its_index_not_on_the_batch(program):
+def test_a_prompt_depends_on_its_index_not_on_the_batch():
     task, seed, step = tiny().task, jnp.uint32(3), jnp.int32(7)
-    few = program._batch(task, seed, step, 0, 2)
-    many = program._batch(task, seed, step, 0, 6)
-    late = program._batch(task, seed, step, 4, 2)
+    few = batch(task, seed, step, 0, 2)
+    many = batch(task, seed, step, 0, 6)
+    late = batch(task, seed, step, 4, 2)
     np.testing.assert_array_equal(few.xs, many.xs[:2])
     np.testing.assert_array_equal(late.ys, many.ys[4:])
 
@@ -164,7 +165,7 @@ def test_one_query_is_trained_and_validated_where_it_is():
     found = program.validate(state.params, validation)
     np.testing.assert_allclose(found["validation_loss"][0], loss, rtol=1e-5)
     np.testing.assert_allclose(found["excess"][0], loss - bayes, rtol=1e-4)
-    trained = program._batch(config.task, jnp.uint32(0), jnp.int32(0), 0, 8)
+    trained = batch(config.task, jnp.uint32(0), jnp.int32(0), 0, 8)
     expected = jnp.mean((learner.batched(trained).mean[:, -1] - trained.ys[:, -1]) ** 2)
     np.testing.assert_allclose(program.chunk(state, 0, 1, data).total[0], expected, rtol=1e-5)
 
@@ -185,5 +186,5 @@ def test_skeleton_costs_no_compilation():
     config = Config.create("linear-regression", depth=4, width=16384, heads=4)
     program = Program(config)
     assert program.parameters > 10**10
-    assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(program.skeleton))
+    assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(program.outline.params))
     assert eqx.is_array(jnp.ones(1))
