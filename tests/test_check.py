@@ -52,8 +52,11 @@ def test_a_part_of_a_learner_is_checked_in_a_small_one(capsys, tmp_path):
     code, lines = said(file, capsys)
     assert (code, lines[0], lines[-1]) == (0, "mixer checked-mean", "all hold")
     assert len(lines) == 6
-    file.write_text(file.read_text().replace("jnp.cumsum", "jnp.cumprod", 1) + "\n")
-    assert said(file, capsys)[0] == 1
+    file.write_text(file.read_text().replace("jnp.cumsum(x, 0)", "jnp.cumsum(x[::-1], 0)[::-1]"))
+    code, lines = said(file, capsys)
+    assert code == 1
+    assert "  BROKEN  mixer is one function in both forms" in lines
+    assert "  BROKEN  learner reads nothing that is revealed later" in lines
 
 
 def test_a_file_without_anything_to_check(tmp_path):
