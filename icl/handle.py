@@ -21,6 +21,7 @@ from icl.runs import checkpoints, metrics
 from icl.runs.directory import RunDirectory, State
 from icl.runs.errors import Incompatible, NotARun, NotFound
 from icl.runs.query import find, find_all
+from icl.training.state import BESIDE_LEARNER
 
 DEFAULT_ROOT = "runs"
 
@@ -140,7 +141,8 @@ class Run:
         outline = _outline(self.config)
         wanted = {"params": outline.params, "constants": outline.constants}
         try:
-            stored = checkpoints.load_parts(checkpoints.directory_of(self.directory.checkpoints, self.step), wanted)
+            path = checkpoints.directory_of(self.directory.checkpoints, self.step)
+            stored = checkpoints.load_parts(path, wanted, BESIDE_LEARNER)
         except Incompatible:
             raise
         except NotARun as error:

@@ -12,7 +12,7 @@ import io
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,15 +90,17 @@ def load(path: str | os.PathLike[str], skeleton: Any) -> Any:
     return _read(path, index, index.leaves, skeleton)
 
 
-def load_parts(path: str | os.PathLike[str], skeletons: Mapping[str, Any]) -> dict[str, Any]:
+def load_parts(
+    path: str | os.PathLike[str], skeletons: Mapping[str, Any], aside: Collection[str] = ()
+) -> dict[str, Any]:
     """Some parts of the pytree in one checkpoint, by name, each in the structure of its skeleton: of `params`, all
     leaves called `params` or `params.*`. None stands for a part without leaves.
 
-    As `load` for these parts, which must be there to the last leaf. Of other leaves only the index is read: whatever
-    they are called and hold, they are neither compared nor verified.
+    As `load` for these parts, which must be there to the last leaf. `aside` are the parts that may be there too: of
+    their leaves only the index is read, and whatever they are and hold, they are neither compared nor verified.
     """
     path, index = Path(path), read_index(path)
-    leaves = tuple(leaf for leaf in index.leaves if leaf.path.partition(".")[0] in skeletons)
+    leaves = tuple(leaf for leaf in index.leaves if leaf.path.partition(".")[0] not in aside)
     return _read(path, index, leaves, dict(skeletons))
 
 

@@ -28,6 +28,10 @@ class State(eqx.Module):
     constants: PyTree = None
 
 
+BESIDE_LEARNER = frozenset(State.__dataclass_fields__) - {"params", "constants"}
+"""The parts of a state that only training has a use for."""
+
+
 class Data(NamedTuple):
     """Everything numerical that members' training depends on: data of the program, so sweeps over it share one. `limit`
     is the loss above which a member counts as diverged, and `teacher` whom it imitates, if any."""

@@ -10,6 +10,7 @@ from tests.runs.test_checkpoints import equal, reseal
 
 PARAMS = {"b": [np.arange(3, dtype=np.float32)], "w": np.full((2, 2), 7.0, np.float16)}
 WHOLE = {"count": np.array(3, np.int32), "optimizer": {"mu": np.ones(5)}, "params": PARAMS, "tail": {"z": np.zeros(2)}}
+ASIDE = {"count", "optimizer", "tail"}
 
 
 def shapes(tree):
@@ -34,23 +35,28 @@ def flip(path, name):
 
 
 def test_parts_are_what_the_whole_has(path):
-    numpy = checkpoints.load_parts(path, {"params": PARAMS, "constants": None})
+    numpy = checkpoints.load_parts(path, {"params": PARAMS, "constants": None}, ASIDE)
     equal(numpy, {"params": PARAMS, "constants": None})
-    arrays = checkpoints.load_parts(path, {"params": shapes(PARAMS)})["params"]
+    arrays = checkpoints.load_parts(path, {"params": shapes(PARAMS)}, ASIDE)["params"]
     assert isinstance(arrays["w"], jax.Array)
     equal(arrays, PARAMS)
-    equal(checkpoints.load_parts(path, {"tail": WHOLE["tail"], "count": WHOLE["count"]})["count"], WHOLE["count"])
+    equal(
+        checkpoints.load_parts(path, {"tail": WHOLE["tail"], "count": WHOLE["count"]}, {"params", "optimizer"})[
+            "count"
+        ],
+        WHOLE["count"],
+    )
 
 
 def test_damage_counts_where_it_is_read(path):
     flip(path, "optimizer.mu")
     flip(path, "tail.z")
-    equal(checkpoints.load_parts(path, {"params": PARAMS})["params"], PARAMS)
+    equal(checkpoints.load_parts(path, {"params": PARAMS}, ASIDE)["params"], PARAMS)
     with pytest.raises(NotARun, match=r"'optimizer\.mu'"):
         checkpoints.verify(path)
     flip(path, "params.w")
     with pytest.raises(NotARun, match=r"damaged in leaf 'params\.w'"):
-        checkpoints.load_parts(path, {"params": PARAMS})
+        checkpoints.load_parts(path, {"params": PARAMS}, ASIDE)
 
 
 def test_a_part_is_there_to_the_last_leaf_and_has_no_other(path):
@@ -61,11 +67,16 @@ def test_a_part_is_there_to_the_last_leaf_and_has_no_other(path):
         (None, "unexpected leaf 'params.b.0'"),
     ):
         with pytest.raises(Incompatible, match=words) as error:
-            checkpoints.load_parts(path, {"params": wanted})
+            checkpoints.load_parts(path, {"params": wanted}, ASIDE)
         assert all(name.startswith("params") for name in error.value.leaves)
         assert "optimizer" not in str(error.value)
     with pytest.raises(Incompatible, match="missing leaf constants"):
-        checkpoints.load_parts(path, {"params": PARAMS, "constants": np.zeros(1)})
+        checkpoints.load_parts(path, {"params": PARAMS, "constants": np.zeros(1)}, ASIDE)
+
+
+def test_a_part_that_nobody_knows_is_refused(path):
+    with pytest.raises(Incompatible, match=r"unexpected leaf 'tail\.z'"):
+        checkpoints.load_parts(path, {"params": PARAMS}, ASIDE - {"tail"})
 
 
 def test_the_file_must_still_end_where_its_index_says(path):
@@ -74,7 +85,7 @@ def test_the_file_must_still_end_where_its_index_says(path):
     for torn in (whole[:-1], whole + b"\0"):
         data.write_bytes(torn)
         with pytest.raises(NotARun, match=r"leaves\.bin"):
-            checkpoints.load_parts(path, {"params": PARAMS})
+            checkpoints.load_parts(path, {"params": PARAMS}, ASIDE)
 
 
 def test_hostile_sizes_of_other_leaves_lead_nowhere(path):
@@ -90,15 +101,15 @@ def test_hostile_sizes_of_other_leaves_lead_nowhere(path):
         index["bytes"] += 8
 
     reseal(path / "index.json", shift)
-    equal(checkpoints.load_parts(path, {"params": PARAMS})["params"], PARAMS)
+    equal(checkpoints.load_parts(path, {"params": PARAMS}, ASIDE)["params"], PARAMS)
     reseal(path / "index.json", lambda index: index["leaves"].reverse())
     with pytest.raises(NotARun, match="checksum does not match"):
-        checkpoints.load_parts(path, {"params": PARAMS})
+        checkpoints.load_parts(path, {"params": PARAMS}, ASIDE)
     reseal(path / "index.json", lambda index: index["leaves"].reverse())
     reseal(path / "index.json", twice)
     (path / "leaves.bin").write_bytes((path / "leaves.bin").read_bytes() + bytes(8))
     with pytest.raises(Incompatible, match="listed twice"):
-        checkpoints.load_parts(path, {"params": PARAMS})
+        checkpoints.load_parts(path, {"params": PARAMS}, ASIDE)
 
 
 def test_check_says_what_load_says_and_reads_no_array(path):

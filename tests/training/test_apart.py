@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,11 @@ def interrupt(run: Run, step: int) -> None:
         run.directory.set_status(State.INTERRUPTED, step)
 
 
+def copied(run: Run, root: Path) -> Run:
+    shutil.copytree(run.path, root / run.path.name)
+    return load(root / run.path.name)
+
+
 def weights(run: Run) -> list[bytes]:
     return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(run.model) if isinstance(leaf, jax.Array)]
 
@@ -80,11 +86,11 @@ def fresh(tmp_path_factory) -> Run:
 
 
 @pytest.fixture(scope="module")
-def aged(tmp_path_factory) -> Run:
+def aged(fresh, tmp_path_factory) -> Run:
     """The same run, whose optimizer state is of another version of optax."""
-    run = train(tiny(), root=tmp_path_factory.mktemp("aged"))
+    run = copied(fresh, tmp_path_factory.mktemp("aged"))
     of_another_optax(run)
-    return load(run.path)
+    return run
 
 
 def test_the_model_opens_at_every_step_whatever_the_optimizer_left(fresh, aged):
@@ -122,9 +128,8 @@ def test_what_goes_on_from_it_says_why_not_in_a_sentence(aged):
     assert sorted(path.name for path in root.iterdir()) == before
 
 
-def test_resume_says_it_too(tmp_path):
-    run = train(tiny(seed=1), root=tmp_path)
-    of_another_optax(run)
+def test_resume_says_it_too(aged, tmp_path):
+    run = copied(aged, tmp_path)
     interrupt(run, 10)
     said = shell("resume", run.path.name, "--out", tmp_path)
     assert said.code == 5
@@ -137,10 +142,9 @@ def test_resume_says_it_too(tmp_path):
     assert load(run.path).model(run.task.sample(jax.random.key(0))).mean.shape == (4,)
 
 
-def test_the_sentence_names_both_versions(tmp_path):
+def test_the_sentence_names_both_versions(aged, tmp_path):
     """Where the manifest knows which one wrote the run."""
-    run = train(tiny(seed=2), root=tmp_path)
-    of_another_optax(run)
+    run = copied(aged, tmp_path)
     manifest = run.directory.path / "manifest.json"
     fields = unseal(manifest.read_bytes(), manifest, 1)
     manifest.write_bytes(seal({**fields, "versions": {**fields["versions"], "optax": "0.1.9"}}))
@@ -148,9 +152,9 @@ def test_the_sentence_names_both_versions(tmp_path):
         extend(Run(RunDirectory.open(run.path)), 50)
 
 
-def test_leaves_of_another_model_are_still_named(tmp_path):
+def test_leaves_of_another_model_are_still_named(fresh, tmp_path):
     """A missing, an unknown and a reshaped parameter; nothing is said of the optimizer."""
-    run = train(tiny(seed=3), root=tmp_path)
+    run = copied(fresh, tmp_path)
     path = checkpoints.directory_of(run.directory.checkpoints, 5)
     index = read_index(path)
     first, second = [leaf.path for leaf in index.leaves if leaf.path.startswith("params.")][:2]
