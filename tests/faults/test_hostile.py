@@ -88,7 +88,7 @@ def test_refused(tmp_path, undisturbed):
         "nested": (lambda run: config(run, nested), "show", "nested more than 64 deep"),
         "depth": (lambda run: setting(run, "model", depth=10**9), "show", "model.depth: must be at most 1024"),
         "width": (lambda run: setting(run, "model", width=4, heads=2), "evaluate", "does not fit: leaf params."),
-        "class": (lambda run: setting(run, "task", name="Spikes@0123456789"), "show", "icl --plugin my_task.py"),
+        "class": (lambda run: setting(run, "task", name="Spikes@0123456789"), "show", "icl --plugin my_file.py"),
         "edited": (lambda run: (run / "config.json").write_text("{}"), "show", "was changed after the run was created"),
         "newer": (lambda run: schema(run, 2), "show", "follows schema 2, this version reads 1: upgrade icl"),
         "older": (lambda run: schema(run, 0), "show", "follows schema 0, which this version (1) no longer reads"),

@@ -198,10 +198,13 @@ def test_a_run_that_states_no_rate_goes_on_under_its_old_identity(tmp_path, fini
     tree["training"]["learning_rate"] = None
     old, wrong = (
         RunDirectory.create(tmp_path / name, tree, identity, provenance.manifest(tree, identity))
-        for name, identity in (("old", config.identity_without_rate), ("wrong", config.identity))
+        for name, identity in (
+            ("old", config.identity_as({"training": {"learning_rate": None}})),
+            ("wrong", config.identity),
+        )
     )
     (run,) = run_all([Run(old).config], directories=[old], leave=False).runs
-    assert (run.finished, run.identity) == (True, config.identity_without_rate)
+    assert (run.finished, run.identity) == (True, config.identity_as({"training": {"learning_rate": None}}))
     assert contents(run)["metrics"] == contents(finished)["metrics"]
     with pytest.raises(ConfigError, match="in which the same settings mean something else"):
         run_all([Run(wrong).config], directories=[wrong], leave=False)
