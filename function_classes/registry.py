@@ -77,7 +77,11 @@ class Registry:
 
     def written(self, member: Any) -> str:
         """The name under which configuration writes a member down: of one from elsewhere with the hash of its code, so
-        that other code is another run."""
+        that other code is another run. Raises ConfigError for a class that has but the name of the one it is made
+        from, and would pass for it."""
+        if member not in self._origins and self._members.get(member.name) is not None:
+            reason = f"is not registered and would pass for {member.name!r}; register it under a name of its own"
+            raise ConfigError([Problem("", f"{self.kind} {member.__name__} {reason}")])
         found = None if "@" in member.name else self.origin(member)
         return member.name if found is None else f"{member.name}@{found.code}"
 

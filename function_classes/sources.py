@@ -137,9 +137,16 @@ def _with_names(member: type) -> str | None:
                 if _users(value):
                     waiting.append(inspect.unwrap(value))
                 elif isinstance(value, bool | int | float | str | bytes | tuple | np.ndarray | jax.Array):
-                    found[f"{name} {word}"] = repr(value) if isinstance(value, tuple) else bytes_of(value).hex()
+                    found[f"{name} {word}"] = _value(value)
     (first, *others) = (found[name] for name in (f"{member.__module__}.{member.__qualname__}", *sorted(found)))
     return first if len(found) == 1 else "\n".join([first, *others])
+
+
+def _value(value: Any) -> str:
+    """A plain global as a text, without addresses."""
+    if not isinstance(value, tuple):
+        return bytes_of(value).hex()
+    return _word(value) if " at 0x" in repr(value) else repr(value)
 
 
 def _in_cell(member: Any) -> str | None:
@@ -208,8 +215,10 @@ def _users(value: Any) -> bool:
 
 
 def is_installed(file: Path) -> bool:
-    """Whether a file belongs to Python or to an installed distribution."""
-    return any(file.resolve().is_relative_to(place) for place in _installed())
+    """Whether a file belongs to Python or to an installed distribution, for one user or for all."""
+    file = file.resolve()
+    packages = {"site-packages", "dist-packages"}.intersection(file.parts)
+    return bool(packages) or any(file.is_relative_to(place) for place in _installed())
 
 
 @functools.cache

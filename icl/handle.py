@@ -175,15 +175,6 @@ def _outline(config: Config) -> Outline:
     return Outline.of(config.model, config.task, config.training.remat)
 
 
-def __getattr__(name: str) -> Any:
-    """`loader` lived here before a run could be opened without what trains it."""
-    if name != "loader":
-        raise AttributeError(f"module 'icl.handle' has no attribute {name!r}")
-    from icl.training.stored import loader
-
-    return loader
-
-
 def load(
     query: Any = "last",
     root: str | os.PathLike[str] = DEFAULT_ROOT,

@@ -126,6 +126,8 @@ def _same(value: Any, wanted: Any) -> bool:
     if isinstance(value, bool) or isinstance(wanted, bool):
         return value is wanted
     if isinstance(value, str) and isinstance(wanted, str):
+        if "@" not in wanted:  # a name without the hash of its code means any code of this name
+            value = value.partition("@")[0]
         return value.replace("_", "-") == wanted.replace("_", "-")
     if isinstance(value, str):
         return value == _text(wanted)

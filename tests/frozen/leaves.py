@@ -12,8 +12,8 @@ import jax
 
 from icl import taps
 from icl.config import Config
-from icl.handle import loader
 from icl.runs.leaves import name_leaves
+from icl.training.stored import loader
 from tests.frozen import cases
 
 TABLE = "leaves"

@@ -124,7 +124,7 @@ def select(root: Path, *, since: str | None = None, share: int | None = None, co
     left += budget.fill(sorted(others, key=lambda path: (near[path], budget.cost(path), path)))
     kept = tuple(name for name in members if name not in members_left)
     modules = tuple(module for module, path in graph.modules.items() if path in changed)
-    when = "" if since else f" of {changes.day(root, reference)}, when everything passed"
+    when = "" if since else f", the commit of {changes.day(root, reference)} at which everything last ran"
     why = f"{len(changed)} files changed since {reference[:12]}{when}"
     return _said(
         graph, budget, share, members=kept, modules=modules, left=tuple(left), members_left=tuple(members_left), why=why

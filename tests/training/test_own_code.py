@@ -236,6 +236,13 @@ def test_code_in_cells_is_known_with_everything_it_names(monkeypatch):
     assert len({of(1), of(4, scale=2.5), of(5, factor=3)}) == 3
 
 
+def test_what_a_cell_names_has_no_address_in_it():
+    text = "import equinox as eqx\nimport math\nBOTH = (math.sin, abs, object)\n" + USING.replace("double(", "BOTH[0](")
+    found = sources.text(cell(text, 6)["Uses"])
+    assert found
+    assert " at 0x" not in found
+
+
 class Told(eqx.Module):
     weight: jax.Array
     inner: list

@@ -17,7 +17,7 @@ from icl.config import Config
 from icl.console import reading
 from icl.models.mixers import MixerConfig
 from icl.runs.atomic import write_atomic
-from icl.runs.errors import NotARun
+from icl.runs.errors import NotARun, NotFound
 from icl.runs.strict_json import seal
 from tests.faults.shell import icl as shell
 from tests.faults.shell import talk
@@ -34,8 +34,8 @@ def files(folder, **texts):
     return [folder / f"{name}.py" for name in texts]
 
 
-def config(mixer: str, **settings) -> Config:
-    return Config.create("linear-regression", **{**TINY, **settings, "model.mixer": mixer})
+def config(mixer, **settings) -> Config:
+    return Config.create("linear-regression", **{**TINY, "model.mixer": mixer, **settings})
 
 
 @pytest.fixture
@@ -71,6 +71,24 @@ def test_an_edited_file_is_another_run_and_an_unchanged_one_the_same(tmp_path, m
         assert icl.train(config(name), root=tmp_path).path != first.path
     with pytest.raises(NotARun, match=rf"is not the code of {name} now \(.*icl --plugin .*{file.name}"):
         _ = icl.load(first.path).config
+
+
+def test_its_name_is_typed_without_the_hash(tmp_path, mixer):
+    """In a query, and where a setting names again what a run has: its fields stay."""
+    name, file, _ = mixer
+    custom.load(file)
+    run = icl.train(config(name, **{"model.mixer": {"name": name, "scale": 0.5}}), root=tmp_path)
+    assert icl.load(f"model.mixer.name={name}", tmp_path).path == run.path
+    with pytest.raises(NotFound, match=r"no run has model\.mixer\.name"):
+        icl.load(f"model.mixer.name={name}@0123456789", tmp_path)
+    again = Config.from_tree(run.directory.config, {"model.mixer.name": name})
+    assert again.identity == run.identity
+
+
+def test_a_class_made_from_another_does_not_pass_for_it():
+    softmax = MixerConfig.registry.find("softmax")
+    with pytest.raises(ConfigError, match="mixer Mine is not registered and would pass for 'softmax'"):
+        config(type("Mine", (softmax,), {"__module__": "elsewhere"})())
 
 
 def test_a_class_registered_by_a_decorator_is_known_by_its_file(tmp_path):
